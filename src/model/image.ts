@@ -1,0 +1,19 @@
+// An image: the bytes of a disk, known by their digest, called by names.
+
+import type { ImageDigest } from "./ids.ts";
+
+export type DiskFormat = "qcow2" | "raw";
+
+export interface Image {
+  readonly digest: ImageDigest;
+  readonly format: DiskFormat;
+  /** Bytes the image takes on the node's disk. */
+  readonly sizeBytes: number;
+  /** Size of the disk that the guest sees. */
+  readonly virtualSizeBytes: number;
+  /** Normalised names with a tag, sorted: `vmlet.dev/https/host/path:latest`. */
+  readonly repoTags: readonly string[];
+  /** Names with the digest, sorted: `vmlet.dev/https/host/path@sha256:…`. */
+  readonly repoDigests: readonly string[];
+  readonly isPinned: boolean;
+}

@@ -1,0 +1,6 @@
+// Time, so that tests can hold it still.
+
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  nowMs(): number;
+}

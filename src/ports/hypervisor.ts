@@ -1,0 +1,79 @@
+import type { MachineId } from "../model/ids.ts";
+import type { MachinePlan } from "../model/machine-plan.ts";
+
+/** How a domain is, in libvirt's terms folded to what we act on. */
+export type MachineCondition =
+  /** Defined, not running; `ended` says how the last run ended, as far as libvirt still knows. */
+  | {
+      readonly is: "off";
+      readonly ended: "never-started" | "shutdown" | "destroyed" | "crashed" | "failed" | "unknown";
+    }
+  /** `paused`: created paused by us (`start`), disk full or broken (`io-error`), or by a person's hand (`other`). */
+  | { readonly is: "on"; readonly paused?: "start" | "io-error" | "other" };
+
+/** One of our domains, as libvirt shows it. */
+export interface MachineSighting {
+  readonly machineId: MachineId;
+  readonly domainName: string;
+  readonly condition: MachineCondition;
+  /** QEMU's process id, when it runs and the hypervisor tells it. */
+  readonly pid?: number;
+}
+
+/** Something happened to a domain of ours. The condition is asked for afterwards; an event is a reason to look. */
+export type MachineSignal =
+  | {
+      readonly type: "started" | "resumed" | "paused" | "rebooted" | "io-error" | "agent-up" | "undefined";
+      readonly machineId: MachineId;
+    }
+  | {
+      readonly type: "stopped";
+      readonly machineId: MachineId;
+      readonly how: "shutdown" | "destroyed" | "crashed" | "failed" | "unknown";
+    }
+  | { readonly type: "panicked"; readonly machineId: MachineId }
+  /** The connection was lost and is back: events in between are gone, so look at everything. */
+  | { readonly type: "reconnected" };
+
+/**
+ * Virtual machines, as the engine needs them. Implemented by `src/libvirt/`; faked in `test/fakes/hypervisor.ts`;
+ * both MUST pass `test/contract/hypervisor.contract.ts`. Domains that are not ours (by metadata) MUST never be
+ * listed, changed or removed.
+ *
+ * All calls throw `HYPERVISOR_GONE` while there is no connection, `HYPERVISOR_STUCK` when the domain is quarantined
+ * (an earlier call on it timed out), `HYPERVISOR_FAILED` with libvirt's own code otherwise. Abort ends the waiting;
+ * whether libvirt carried the call out is then unknown, so callers look before they act again.
+ */
+export interface Hypervisor {
+  /** Whether it answers at all. @throws HYPERVISOR_GONE */
+  probe(signal: AbortSignal): Promise<HypervisorInfo>;
+  /**
+   * Make the domain known, not running. Same plan again: no change.
+   * @throws TEMPLATE_INVALID naming the template file.
+   */
+  define(plan: MachinePlan, signal: AbortSignal): Promise<void>;
+  /** Start it with its CPUs stopped; its taps exist afterwards in the host's netns. @throws DOMAIN_NOT_FOUND */
+  startPaused(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  /** Let the CPUs run. Running already: no change. */
+  resume(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  /** Ask the guest to power off. Resolves when it was asked, not when it is off. */
+  askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void>;
+  /** Power off now. Off already or unknown: no change. */
+  destroy(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  /** Forget it, with everything libvirt keeps of it. Unknown: no change. MUST be off. */
+  undefine(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  /** How it is now; undefined when there is no such domain. */
+  look(machineId: MachineId, signal: AbortSignal): Promise<MachineSighting | undefined>;
+  /** All of ours. */
+  list(signal: AbortSignal): Promise<readonly MachineSighting[]>;
+  /** Hear of changes until disposed. A listener must not throw and must return at once. */
+  listen(listener: (event: MachineSignal) => void): Disposable;
+}
+
+export interface HypervisorInfo {
+  /** `9.0.0` */
+  readonly libvirtVersion: string;
+  /** `7.2.19` */
+  readonly qemuVersion: string;
+  readonly virtualization: "kvm" | "emulated";
+}

@@ -1,0 +1,41 @@
+import type { ImageDigest, MachineId } from "../model/ids.ts";
+import type { Image } from "../model/image.ts";
+
+export interface FilesystemUsage {
+  readonly mountpoint: string;
+  readonly usedBytes: number;
+  readonly usedInodes: number;
+}
+
+/**
+ * Disk images by name and digest. Implemented by `src/images/`; faked in `test/fakes/image-store.ts`; both MUST pass
+ * `test/contract/image-store.contract.ts`. Reads are answered from memory.
+ */
+export interface ImageStore {
+  /**
+   * Have the image that `reference` names. Concurrent pulls of one image join; abort ends the waiting, and the
+   * download when nobody else waits.
+   * @param reference A docker reference under `vmlet.dev/`, or one that a translation rule maps.
+   * @throws IMAGE_REFERENCE_INVALID IMAGE_NOT_FOUND IMAGE_REFUSED IMAGE_DIGEST_MISMATCH IMAGE_SOURCE_REFUSED
+   *   IMAGE_SOURCE_UNAVAILABLE DISK_FULL
+   */
+  pull(reference: string, signal: AbortSignal): Promise<Image>;
+  /** By name (with or without tag), name@digest, digest, or digest prefix of 12 or more characters. */
+  find(reference: string): Image | undefined;
+  list(): readonly Image[];
+  /** Forget the image and all its names. Its bytes stay as long as a machine uses them. Unknown: no change. */
+  remove(reference: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Keep the bytes until `release`, across restarts: saved before it resolves. Twice by the same machine: once.
+   * @throws IMAGE_NOT_FOUND
+   */
+  hold(
+    digest: ImageDigest,
+    machineId: MachineId,
+    signal: AbortSignal,
+  ): Promise<{ readonly path: string; readonly image: Image }>;
+  /** Held by nobody under that id: no change. */
+  release(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  /** What the images take. */
+  usage(): Promise<FilesystemUsage>;
+}

@@ -1,0 +1,22 @@
+import { defineConfig } from "vitest/config";
+
+// unit: no world outside a temp folder. integration: real libvirtd, QEMU, CNI; run by `make test`, one file at a time.
+export default defineConfig({
+  test: {
+    passWithNoTests: false,
+    projects: [
+      {
+        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/repo/**/*.test.ts", "test/fuzz/**/*.test.ts"] },
+      },
+      {
+        test: {
+          name: "integration",
+          include: ["test/integration/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
