@@ -1,4 +1,4 @@
-import type { MachineId } from "../model/ids.ts";
+import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachinePlan } from "../model/machine-plan.ts";
 
 /** How a domain is, in libvirt's terms folded to what we act on. */
@@ -14,6 +14,8 @@ export type MachineCondition =
 /** One of our domains, as libvirt shows it. */
 export interface MachineSighting {
   readonly machineId: MachineId;
+  /** From the domain's metadata. */
+  readonly podId: PodId;
   readonly domainName: string;
   readonly condition: MachineCondition;
   /** QEMU's process id, when it runs and the hypervisor tells it. */
