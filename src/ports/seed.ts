@@ -31,4 +31,6 @@ export interface SeedRequest {
 export interface Seed {
   /** A half-made file at `seedPath` is replaced. @throws SPEC_INVALID naming the annotation; TOOL_FAILED DISK_FULL */
   build(request: SeedRequest, signal: AbortSignal): Promise<void>;
+  /** The exit code that the guest reported for its workload; undefined when it said none. Never throws. */
+  readInitReport(initReportPath: string): Promise<number | undefined>;
 }
