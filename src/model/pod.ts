@@ -32,6 +32,8 @@ export interface PodSpec {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
   readonly runtimeHandler: string;
+  /** Echoed: a VM has its own processes either way, but the kubelet re-creates a pod whose answer differs. */
+  readonly pidMode: "pod" | "container";
   /** Path below the cgroup root as the caller spelled it; empty: libvirt's default. */
   readonly cgroupParent: string;
   /** RuntimeClass overhead: memory that the node set aside for everything that is not the guest. */
