@@ -263,8 +263,8 @@ export class FakeHypervisor implements Hypervisor {
 }
 
 function sightingOf({ plan, condition, pid }: FakeDomain): MachineSighting {
-  const { machineId, domainName } = plan;
-  return { machineId, domainName, condition, ...(pid === undefined ? {} : { pid }) };
+  const { machineId, podId, domainName } = plan;
+  return { machineId, podId, domainName, condition, ...(pid === undefined ? {} : { pid }) };
 }
 
 function refused(procedure: string, libvirtCode: number, message: string): VmletError {
