@@ -1,0 +1,18 @@
+// Limits that belong to no single part.
+
+import { z } from "zod";
+import { bytes, limitMs } from "./field.ts";
+
+export const limitsSection = z
+  .strictObject({
+    rpcMs: limitMs()
+      .default(110_000)
+      .describe("Milliseconds that a call of the kubelet may take, pulls apart; its own limit is two minutes"),
+    undoMs: limitMs().default(30_000).describe("Milliseconds that one step of an undo may take"),
+    consoleFileMaxBytes: bytes()
+      .prefault("64Mi")
+      .describe("Bytes of console output that wait for the daemon; more than that is dropped, with a marker line"),
+  })
+  .prefault({});
+
+export type LimitsConfig = z.output<typeof limitsSection>;

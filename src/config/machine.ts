@@ -1,0 +1,20 @@
+// Settings of every machine.
+
+import { z } from "zod";
+import { bytes } from "./field.ts";
+
+export const machineSection = z
+  .strictObject({
+    defaultMemoryBytes: bytes().prefault("512Mi").describe("Bytes of guest memory when the pod sets no memory limit"),
+    overheadBytes: bytes()
+      .prefault("96Mi")
+      .describe("Bytes that QEMU needs beside the guest's memory; what the pod's overhead does not cover comes off it"),
+    minMemoryBytes: bytes().prefault("64Mi").describe("Bytes of guest memory below which a pod is refused"),
+  })
+  .refine((machine) => machine.minMemoryBytes <= machine.defaultMemoryBytes, {
+    path: ["minMemoryBytes"],
+    message: "must not be above machine.defaultMemoryBytes",
+  })
+  .prefault({});
+
+export type MachineConfig = z.output<typeof machineSection>;

@@ -1,0 +1,35 @@
+// The whole configuration: every setting with its type, default, unit and meaning.
+
+import { z } from "zod";
+import { cniSection } from "./cni.ts";
+import { absolutePath } from "./field.ts";
+import { imagesSection } from "./images.ts";
+import { libvirtSection } from "./libvirt.ts";
+import { limitsSection } from "./limits.ts";
+import { machineSection } from "./machine.ts";
+
+export const configSchema = z.strictObject({
+  socketPath: absolutePath().default("/run/vmlet/vmlet.sock").describe("Unix socket on which CRI is served, mode 0600"),
+  stateFolderPath: absolutePath()
+    .default("/var/lib/vmlet")
+    .describe("What must survive a reboot: records, disks, images"),
+  runFolderPath: absolutePath().default("/run/vmlet").describe("What must not: sockets and the like"),
+  logLevel: z
+    .enum(["error", "warn", "info", "debug"])
+    .default("info")
+    .describe("The least important line that is logged"),
+  cgroupDriver: z
+    .enum(["auto", "systemd", "cgroupfs"])
+    .default("auto")
+    .describe("What the kubelet is told; `auto`: systemd where it is the init, otherwise cgroupfs"),
+  libvirt: libvirtSection,
+  cni: cniSection,
+  images: imagesSection,
+  machine: machineSection,
+  limits: limitsSection,
+});
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/** What is in effect: flags over file over defaults, frozen to the last level. */
+export type Config = DeepReadonly<z.output<typeof configSchema>>;

@@ -1,0 +1,63 @@
+// argv, signals, exit code.
+
+import { readFileSync } from "node:fs";
+import { flushCompileCache } from "node:module";
+import { constants } from "node:os";
+import { createProgram } from "./cli/program.ts";
+import { type ConfigSource, loadConfig } from "./config/load.ts";
+import { redact } from "./config/redact.ts";
+import { startDaemon } from "./daemon.ts";
+import { createLogger } from "./telemetry/log.ts";
+
+async function serve(source: ConfigSource): Promise<void> {
+  const config = await loadConfig(source);
+  const log = createLogger({ level: config.logLevel });
+  // Our own memory is in doubt after either: the next start rebuilds it from records and libvirt.
+  process.on("unhandledRejection", (error) => {
+    log.error("unhandled rejection", { error });
+    process.exit(1);
+  });
+  process.on("uncaughtException", (error) => {
+    log.error("uncaught exception", { error });
+    process.exit(1);
+  });
+  const signal = stopSignal((name) => log.info("stopping", { signal: name }));
+  log.info("starting", { version, pid: process.pid, config: redact(config) });
+  try {
+    await using _daemon = await startDaemon(config, log, signal);
+    flushCompileCache(); // a daemon that is killed would never save it
+    log.info("serving", { socket: config.socketPath });
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) {
+      log.error("daemon failed", { error });
+      process.exit(1);
+    }
+    // Otherwise: told to stop while starting, and that is no failure.
+  }
+  log.info("stopped");
+}
+
+/** Aborts at the first of the stop signals; the second ends the process at once. */
+function stopSignal(onFirst: (name: NodeJS.Signals) => void): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(128 + constants.signals[name]);
+      onFirst(name);
+      controller.abort();
+    });
+  }
+  return controller.signal;
+}
+
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+try {
+  await createProgram(version, { serve }).parseAsync();
+  process.exit(0); // nothing may keep a finished program alive
+} catch (error) {
+  process.stderr.write(`vmlet: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}
