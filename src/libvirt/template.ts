@@ -1,0 +1,128 @@
+// Domain templates: libvirt domains that an admin can read and edit, loaded and checked before code fills them in.
+
+import { constants } from "node:fs";
+import { open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { invalid, VmletError } from "../model/failure.ts";
+import { child, parseXml, type XmlElement } from "./xml.ts";
+
+/** A template that has every device which code must fill in. Never changed: rendering works on a copy. */
+export interface DomainTemplate {
+  readonly path: string;
+  readonly domain: XmlElement;
+}
+
+/**
+ * Devices that every template must have, found by `<alias name='…'/>` so that an admin may add others of the same
+ * kind. `type` is what makes the device fit what code fills in.
+ */
+export const ROLES = {
+  root: { alias: "ua-vmlet-root", device: "disk", type: ["file"] },
+  seed: { alias: "ua-vmlet-seed", device: "disk", type: ["file"] },
+  nic: { alias: "ua-vmlet-nic", device: "interface", type: ["ethernet"] },
+  console: { alias: "ua-vmlet-console", device: "serial", type: ["file", "pty"] },
+  initReport: { alias: "ua-vmlet-init", device: "channel", type: ["file"] },
+} as const;
+
+export type Role = keyof typeof ROLES;
+
+/** A domain takes some 5 KiB; libvirt itself stops at 4 MiB. */
+const MAX_TEMPLATE_BYTES = 256 * 1024;
+const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** True when `name` can be a template's: it is a path component and nothing else. */
+export function isTemplateName(name: string): boolean {
+  return TEMPLATE_NAME.test(name);
+}
+
+/**
+ * Reads `<folderPath>/<name>.xml`.
+ * @throws SPEC_INVALID for a name that cannot be one or that no file has; TEMPLATE_INVALID naming the file and why.
+ */
+export async function loadTemplate(folderPath: string, name: string, signal: AbortSignal): Promise<DomainTemplate> {
+  if (!isTemplateName(name)) {
+    throw invalid("vmlet.dev/template", `${JSON.stringify(name.slice(0, 80))} is not a template name (a-z, 0-9, "-")`);
+  }
+  const path = join(folderPath, `${name}.xml`);
+  const text = await readTemplate(path, signal);
+  if (text === undefined) {
+    const known = await templateNames(folderPath);
+    throw invalid(
+      "vmlet.dev/template",
+      `there is no template ${name} in ${folderPath}; there are: ${known.join(", ")}`,
+    );
+  }
+  return parseTemplate(path, text);
+}
+
+/** @throws TEMPLATE_INVALID */
+export function parseTemplate(path: string, text: string): DomainTemplate {
+  let domain: XmlElement;
+  try {
+    domain = parseXml(text);
+  } catch (error) {
+    throw broken(path, `not valid XML: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
+  if (domain.name !== "domain") throw broken(path, `its root element is <${domain.name}>, not <domain>`);
+  for (const role of Object.keys(ROLES)) checkRole(path, domain, role as Role);
+  return { path, domain };
+}
+
+/** The one device that plays `role`. */
+export function deviceOf({ path, domain }: DomainTemplate, role: Role): XmlElement {
+  const { alias, device } = ROLES[role];
+  const found = devicesOf(domain).filter((each) => child(each, "alias")?.attributes["name"] === alias);
+  const [first, second] = found;
+  if (first === undefined) throw broken(path, `it has no <${device}> with <alias name="${alias}"/>`);
+  if (second !== undefined) throw broken(path, `it has more than one device with <alias name="${alias}"/>`);
+  return first;
+}
+
+export function devicesOf(domain: XmlElement): readonly XmlElement[] {
+  return child(domain, "devices")?.children ?? [];
+}
+
+function checkRole(path: string, domain: XmlElement, role: Role): void {
+  const { alias, device, type } = ROLES[role];
+  const found = deviceOf({ path, domain }, role);
+  if (found.name !== device) throw broken(path, `the device ${alias} is a <${found.name}>, not a <${device}>`);
+  const given = found.attributes["type"] ?? "";
+  if (!(type as readonly string[]).includes(given)) {
+    throw broken(
+      path,
+      `the <${device}> ${alias} has type="${given}", not ${type.map((each) => `"${each}"`).join(" or ")}`,
+    );
+  }
+}
+
+async function readTemplate(path: string, signal: AbortSignal): Promise<string | undefined> {
+  signal.throwIfAborted();
+  try {
+    // Not blocking: a fifo in the folder must not hang the daemon.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = await file.stat();
+    if (!stat.isFile()) throw broken(path, "it is not a file");
+    if (stat.size > MAX_TEMPLATE_BYTES)
+      throw broken(path, `it has ${stat.size} bytes, more than ${MAX_TEMPLATE_BYTES}`);
+    return await file.readFile({ encoding: "utf8", signal });
+  } catch (error) {
+    if (error instanceof VmletError) throw error;
+    signal.throwIfAborted();
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw broken(path, `cannot be read: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
+}
+
+async function templateNames(folderPath: string): Promise<readonly string[]> {
+  const files = await readdir(folderPath).catch(() => []);
+  const names = files.filter((file) => file.endsWith(".xml")).map((file) => file.slice(0, -".xml".length));
+  return names.length === 0 ? ["none"] : names.toSorted();
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}
+
+function broken(path: string, why: string, cause?: unknown): VmletError {
+  return new VmletError({ code: "TEMPLATE_INVALID", path }, `domain template ${path}: ${why}`, { cause });
+}
