@@ -12,7 +12,7 @@ export interface MachineRecord {
   readonly state: MachineState;
 }
 
-/** A record that could not be read: shown, never fatal. */
+/** A record of a pod, or of a machine of it, that could not be read: shown, never fatal. `path` is its folder. */
 export interface BrokenRecord {
   readonly podId: PodId;
   readonly path: string;
@@ -21,6 +21,7 @@ export interface BrokenRecord {
 
 export interface StoredPods {
   readonly pods: readonly PodRecord[];
+  /** Those of a broken pod too, so that what they hold can be undone. */
   readonly machines: readonly MachineRecord[];
   readonly broken: readonly BrokenRecord[];
 }
@@ -37,18 +38,27 @@ export interface MachinePaths {
 }
 
 /**
- * Records on disk. Implemented by `src/store/`; faked in `test/fakes/pod-store.ts`. A save is durable when it resolves:
- * temp file, fsync, rename, fsync folder.
+ * Records on disk. Implemented by `src/store/`; faked in `test/fakes/pod-store.ts`; both MUST pass
+ * `test/contract/pod-store.contract.ts`. A save is durable when it resolves: temp file, fsync, rename, fsync folder.
+ * Calls for one pod MUST be made one at a time.
  */
 export interface PodStore {
+  /** Also removes what a crash left half added or half removed. */
   load(signal: AbortSignal): Promise<StoredPods>;
-  /** Facts and first state of a new pod: the intent. */
+  /**
+   * Facts and first state of a new pod: the intent. After a crash all of it is there or nothing.
+   * @throws NAME_TAKEN DISK_FULL SPEC_INVALID
+   */
   addPod(record: PodRecord): Promise<void>;
+  /** @throws POD_NOT_FOUND DISK_FULL */
   savePodState(podId: PodId, state: PodState): Promise<void>;
   /** With everything in its folder. Not there: no change. */
   removePod(podId: PodId): Promise<void>;
+  /** @throws POD_NOT_FOUND NAME_TAKEN DISK_FULL SPEC_INVALID */
   addMachine(record: MachineRecord): Promise<void>;
+  /** @throws MACHINE_NOT_FOUND DISK_FULL */
   saveMachineState(podId: PodId, machineId: MachineId, state: MachineState): Promise<void>;
+  /** With everything in its folder, and its VNC socket. Not there: no change. */
   removeMachine(podId: PodId, machineId: MachineId): Promise<void>;
   pathsOf(podId: PodId, machineId: MachineId): MachinePaths;
 }
