@@ -2,11 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import { flushCompileCache } from "node:module";
-import { constants } from "node:os";
 import { createProgram } from "./cli/program.ts";
 import { type ConfigSource, loadConfig } from "./config/load.ts";
 import { redact } from "./config/redact.ts";
 import { startDaemon } from "./daemon.ts";
+import { stopSignal } from "./lib/stop-signal.ts";
 import { createLogger } from "./telemetry/log.ts";
 
 async function serve(source: ConfigSource): Promise<void> {
@@ -36,19 +36,6 @@ async function serve(source: ConfigSource): Promise<void> {
     // Otherwise: told to stop while starting, and that is no failure.
   }
   log.info("stopped");
-}
-
-/** Aborts at the first of the stop signals; the second ends the process at once. */
-function stopSignal(onFirst: (name: NodeJS.Signals) => void): AbortSignal {
-  const controller = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    process.on(name, () => {
-      if (controller.signal.aborted) process.exit(128 + constants.signals[name]);
-      onFirst(name);
-      controller.abort();
-    });
-  }
-  return controller.signal;
 }
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
