@@ -28,7 +28,7 @@ export function createNetns({ run }: { readonly run: Run }): Netns {
 
     async create(podId, signal) {
       const path = self.pathOf(podId);
-      if (!(await isPinned(path))) {
+      if (!(await isPinnedNetns(path))) {
         await rm(path, { force: true });
         await ip(["netns", "add", nameOf(podId)], signal);
       }
@@ -37,11 +37,11 @@ export function createNetns({ run }: { readonly run: Run }): Netns {
 
     async remove(podId, signal) {
       const path = self.pathOf(podId);
-      if (await isPinned(path)) await ip(["netns", "del", basename(path)], signal);
+      if (await isPinnedNetns(path)) await ip(["netns", "del", basename(path)], signal);
       else await rm(path, { force: true });
     },
 
-    exists: async (podId) => isPinned(self.pathOf(podId)),
+    exists: async (podId) => isPinnedNetns(self.pathOf(podId)),
   };
   return self;
 }
@@ -50,7 +50,8 @@ function nameOf(podId: PodId): string {
   return `vmlet-${podId.slice(0, 12)}`;
 }
 
-async function isPinned(path: string): Promise<boolean> {
+/** True when the path is a pinned namespace, and not a file that is in the way or nothing at all. */
+export async function isPinnedNetns(path: string): Promise<boolean> {
   try {
     return (await statfs(path)).type === NSFS_MAGIC;
   } catch (error) {

@@ -63,9 +63,9 @@ export class PrivateHost implements AsyncDisposable {
     );
   }
 
-  /** Plugins act on this host; everything else runs as always. */
+  /** Plugins and moves of taps act on this host; everything else runs as always. */
   readonly run: Run = (file, args, options, signal) =>
-    file.includes("/cni/")
+    file.includes("/cni/") || (file === "ip" && args[0] === "link")
       ? run("nsenter", [`--net=${this.netnsPath}`, "--", file, ...args], options, signal)
       : run(file, args, options, signal);
 
@@ -84,7 +84,7 @@ export class PrivateHost implements AsyncDisposable {
     return request;
   }
 
-  async loseNetns({ podId }: NetworkRequest): Promise<void> {
+  async loseNetns({ podId }: Pick<NetworkRequest, "podId">): Promise<void> {
     await this.netns.remove(podId, soon());
   }
 

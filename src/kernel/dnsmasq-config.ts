@@ -1,0 +1,126 @@
+// What the pod's DHCP server is told, as the text of a dnsmasq configuration.
+
+import { isIPv4 } from "node:net";
+import type { Attachment, IpAddress, Route } from "../model/attachment.ts";
+import type { DnsConfig } from "../model/pod.ts";
+
+export interface DhcpFacts {
+  readonly tapName: string;
+  readonly attachment: Attachment;
+  readonly dns: DnsConfig;
+  readonly hostname: string;
+  readonly pidFilePath: string;
+}
+
+/** One DHCP option holds 255 bytes; a route in option 121 takes at most 9, a line of the file 1024 characters. */
+const MAX_ROUTES = 20;
+const MAX_SEARCH_BYTES = 240;
+const MAX_SERVERS = 8;
+
+const HOSTNAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i;
+const DOMAIN = /^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?$/i;
+
+/**
+ * Everything that came from outside is either an address, a number or of a shape that cannot be a second value; what
+ * is not is left out. Undefined: the pod has no IPv4 address, and there is nothing to serve.
+ */
+export function renderDnsmasqConfig({
+  tapName,
+  attachment,
+  dns,
+  hostname,
+  pidFilePath,
+}: DhcpFacts): string | undefined {
+  const own = attachment.addresses.find(({ family, address }) => family === 4 && isIPv4(address));
+  if (own === undefined) return undefined;
+  const servers = dns.servers.filter((server) => isIPv4(server)).slice(0, MAX_SERVERS);
+  const searches = fitting(dns.searches.filter((search) => DOMAIN.test(search) && search.length <= 253));
+  const name = HOSTNAME.test(hostname) ? [hostname] : [];
+  const option = (number: number, values: readonly string[]): string =>
+    ["dhcp-option=", [number, ...values].join(",")].join("");
+  return [
+    `pid-file=${pidFilePath}`,
+    // DHCP only, to this tap only, and nothing read from or written to the host.
+    "port=0",
+    `interface=${tapName}`,
+    "except-interface=lo",
+    "bind-interfaces",
+    "no-resolv",
+    "no-hosts",
+    "leasefile-ro",
+    "log-facility=/dev/null",
+    "quiet-dhcp",
+    // The pod's address is also on eth0 here, and would answer the ping by itself.
+    "no-ping",
+    "dhcp-authoritative",
+    `shared-network=${tapName},${own.address}`,
+    `dhcp-range=${own.address},${own.address},${maskOf(own.prefixLength)},infinite`,
+    `dhcp-host=${[attachment.mac, own.address, ...name, "infinite"].join(",")}`,
+    "dhcp-ignore=tag:!known",
+    ...routeOptions(attachment.routes, own).map(([number, values]) => option(number, values)),
+    option(6, servers),
+    ...(searches.length === 0 ? [] : [option(119, searches)]),
+    option(26, [String(attachment.mtu)]),
+    "",
+  ].join("\n");
+}
+
+/** Options 3 and 121. An option 3 without a value keeps the server from naming itself. */
+function routeOptions(routes: readonly Route[], own: IpAddress): [number, readonly string[]][] {
+  const known = routes.filter(({ destination }) => isIPv4(destination.split("/")[0] ?? ""));
+  const isDefault = ({ destination }: Route): boolean => destination === "0.0.0.0/0";
+  const router = known
+    .filter(isDefault)
+    .map((route) => gatewayOf(route, own))
+    .find((gateway) => gateway !== undefined);
+  const options: [number, readonly string[]][] = [[3, router === undefined ? [] : [router]]];
+  const isPlain = known.every(isDefault) && (router === undefined || isInSubnet(router, own));
+  if (isPlain) return options;
+  // With option 121 a client ignores option 3, so the default route is among them.
+  const pairs = known
+    .toSorted((a, b) => Number(isDefault(b)) - Number(isDefault(a)))
+    .flatMap((route) => {
+      const gateway = gatewayOf(route, own);
+      const direct =
+        gateway === undefined || isInSubnet(gateway, own) || hasOnLink(known, gateway)
+          ? []
+          : [`${gateway}/32`, "0.0.0.0"];
+      return [[...direct, route.destination, gateway ?? "0.0.0.0"]];
+    });
+  return [...options, [121, pairs.flat().slice(0, 2 * MAX_ROUTES)]];
+}
+
+/** A gateway outside the pod's subnet (169.254.1.1) that some route already declares to be on the link. */
+function hasOnLink(routes: readonly Route[], gateway: string): boolean {
+  return routes.some((route) => route.destination === `${gateway}/32` && route.gateway === undefined);
+}
+
+/** CNI: a route without a gateway goes by the address's own; that being missing too, it is on the link. */
+function gatewayOf({ destination, gateway }: Route, own: IpAddress): string | undefined {
+  if (gateway !== undefined && isIPv4(gateway)) return gateway;
+  const isHostRoute = destination.endsWith("/32");
+  return !isHostRoute && own.gateway !== undefined && isIPv4(own.gateway) ? own.gateway : undefined;
+}
+
+function isInSubnet(address: string, { address: base, prefixLength }: IpAddress): boolean {
+  if (prefixLength === 0) return true;
+  const shift = 32 - prefixLength;
+  return numberOf(address) >>> shift === numberOf(base) >>> shift;
+}
+
+function numberOf(address: string): number {
+  return address.split(".").reduce((sum, byte) => ((sum << 8) | Number(byte)) >>> 0, 0);
+}
+
+function maskOf(prefixLength: number): string {
+  const bits = prefixLength === 0 ? 0 : (0xffffffff << (32 - prefixLength)) >>> 0;
+  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join(".");
+}
+
+function fitting(searches: readonly string[]): string[] {
+  let bytes = 0;
+  return searches.filter((search) => {
+    bytes += search.length + 2;
+    return bytes <= MAX_SEARCH_BYTES;
+  });
+}
