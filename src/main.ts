@@ -21,6 +21,7 @@ async function serve(source: ConfigSource): Promise<void> {
     log.error("uncaught exception", { error });
     process.exit(1);
   });
+  setInterval(() => {}, 2 ** 30); // waiting for a signal does not keep a process alive
   const signal = stopSignal((name) => log.info("stopping", { signal: name }));
   log.info("starting", { version, pid: process.pid, config: redact(config) });
   try {

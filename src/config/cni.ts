@@ -17,5 +17,3 @@ export const cniSection = z
     pluginLimitMs: limitMs().default(60_000).describe("Milliseconds that one plugin may take before it is killed"),
   })
   .prefault({});
-
-export type CniConfig = z.output<typeof cniSection>;

@@ -21,9 +21,3 @@ export const bytes = () =>
 
 /** A time limit; setTimeout cannot count further than 2^31 - 1 ms. */
 export const limitMs = () => z.int().min(1).max(2_147_483_647);
-
-export const httpUrl = () =>
-  z
-    .string()
-    .max(4096)
-    .regex(/^https?:\/\/[^\s/]/, "must be an http:// or https:// URL");

@@ -1,45 +1,81 @@
 // Settings of the image store: where images may come from and how large they may be.
 
 import { z } from "zod";
-import { absolutePath, bytes, httpUrl, limitMs } from "./field.ts";
+import { absolutePath, bytes, limitMs } from "./field.ts";
+
+const DEFAULT_PROFILE = "default";
+
+const sourceUrl = z
+  .string()
+  .max(4096)
+  .regex(
+    /^https?:\/\/[^/?#@\s]+(?:[/?#]\S*)?$/,
+    "must begin with http:// or https:// and carry no user name or password",
+  );
 
 const translation = z
   .strictObject({
-    name: z.string().min(1).max(1024).optional().describe("The whole image name that this rule is for"),
+    name: z
+      .string()
+      .min(1)
+      .max(1024)
+      .optional()
+      .describe("Image name, with or without tag, exactly as a pod spells it"),
     regexp: z
       .string()
       .min(1)
       .max(1024)
       .refine(compiles, "is not a regular expression")
       .optional()
-      .describe("Instead of `name`: an expression that the whole image name must match"),
-    url: httpUrl().describe("Where the image is; with `regexp`, `$1` to `$9` stand for its groups"),
+      .describe("Instead of `name`: an expression that the whole name must match, with the tag or without it"),
+    url: sourceUrl.describe("Where the image is; with `regexp`, `$1` and so on stand for its groups"),
     sha256: z
       .string()
       .regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hex characters")
       .optional()
       .describe("What the bytes must hash to"),
-    profile: z.string().min(1).max(253).optional().describe("Which of `profiles` is used for the download"),
+    profile: z.string().default(DEFAULT_PROFILE).describe("Which of `profiles` is used for the download"),
   })
   .refine((rule) => (rule.name === undefined) !== (rule.regexp === undefined), "needs either `name` or `regexp`");
 
 const profile = z
   .strictObject({
-    caFilePath: absolutePath().optional().describe("PEM file of the authorities to trust instead of the system's"),
-    certFilePath: absolutePath().optional().describe("PEM file of the client certificate"),
-    keyFilePath: absolutePath().optional().describe("PEM file of the client certificate's key"),
-    proxyUrl: httpUrl().optional().describe("HTTP proxy to go through"),
+    caPath: absolutePath().optional().describe("PEM file of the authorities to trust instead of the built-in ones"),
+    clientCertPath: absolutePath().optional().describe("PEM file of the client certificate; needs `clientKeyPath`"),
+    clientKeyPath: absolutePath().optional().describe("PEM file of the client certificate's private key"),
+    serverName: z
+      .string()
+      .min(1)
+      .max(253)
+      .optional()
+      .describe("Name that the server's certificate must carry; without it the URL's host"),
+    insecureSkipVerify: z.boolean().default(false).describe("Whether any certificate is accepted; for tests only"),
+    proxyUrl: z
+      .url({ protocol: /^https?$/ })
+      .optional()
+      .describe("HTTP proxy to go through; its password, if any, is never logged"),
+    connectTimeoutMs: limitMs().default(15_000).describe("Milliseconds to reach the server, TLS included"),
+    headersTimeoutMs: limitMs().default(60_000).describe("Milliseconds until the server begins to answer"),
+    idleTimeoutMs: limitMs().default(60_000).describe("Milliseconds that a download may stand still"),
+    maxRedirects: z.int().min(0).max(20).default(5).describe("Redirects followed, never from https to http"),
   })
-  .refine((own) => (own.certFilePath === undefined) === (own.keyFilePath === undefined), {
-    message: "needs both `certFilePath` and `keyFilePath`, or neither",
-  });
+  .refine(
+    (own) => (own.clientCertPath === undefined) === (own.clientKeyPath === undefined),
+    "needs both `clientCertPath` and `clientKeyPath`, or neither",
+  );
 
 export const imagesSection = z
   .strictObject({
-    allowHttp: z.boolean().default(false).describe("Whether images may be fetched without TLS"),
-    maxImageBytes: bytes().prefault("64Gi").describe("Bytes that one download may have"),
+    allowHttp: z
+      .boolean()
+      .default(false)
+      .describe("Whether names under `vmlet.dev/http/` are taken: bytes that anyone on the way may change"),
+    maxImageBytes: bytes().prefault("100Gi").describe("Bytes that one download may have"),
     maxVirtualSizeBytes: bytes().prefault("2Ti").describe("Bytes that the disk in an image may claim to have"),
-    stallLimitMs: limitMs().default(60_000).describe("Milliseconds without a byte after which a download is given up"),
+    requireBootSignature: z
+      .boolean()
+      .default(true)
+      .describe("Whether a raw image needs an MBR or GPT boot signature, so that a web page is not taken for a disk"),
     pinned: z
       .array(z.string().min(1).max(1024))
       .max(1000)
@@ -49,39 +85,24 @@ export const imagesSection = z
       .array(translation)
       .max(1000)
       .default([])
-      .describe("Rules that give image names an address, tried in this order"),
+      .describe("Rules from image name to URL, tried in this order; the first that fits is used"),
     profiles: z
-      .record(z.string().min(1).max(253), profile)
+      .record(z.string().regex(/^[a-z0-9-]{1,63}$/), profile)
       .default({})
-      .describe("TLS and proxy settings by name, for use by `translations`"),
+      .describe("TLS, proxy and time limits by name; `default` is used where no rule names one"),
   })
   .superRefine((images, context) => {
-    images.translations.forEach((rule, index) => {
-      if (rule.profile !== undefined && !Object.hasOwn(images.profiles, rule.profile)) {
-        context.addIssue({
-          code: "custom",
-          path: ["translations", index, "profile"],
-          message: `"${rule.profile}" is not in images.profiles`,
-        });
-      }
-      if (!images.allowHttp && rule.url.startsWith("http://")) {
-        context.addIssue({
-          code: "custom",
-          path: ["translations", index, "url"],
-          message: "has no TLS; use https:// or set images.allowHttp",
-        });
-      }
-    });
+    for (const [index, rule] of images.translations.entries()) {
+      if (rule.profile === DEFAULT_PROFILE || Object.hasOwn(images.profiles, rule.profile)) continue;
+      const message = `"${rule.profile}" is not in images.profiles`;
+      context.addIssue({ code: "custom", path: ["translations", index, "profile"], message });
+    }
   })
   .prefault({});
 
-export type ImagesConfig = z.output<typeof imagesSection>;
-export type TranslationRule = ImagesConfig["translations"][number];
-export type TransportProfile = ImagesConfig["profiles"][string];
-
 function compiles(source: string): boolean {
   try {
-    return new RegExp(`^(?:${source})$`) instanceof RegExp;
+    return new RegExp(source) instanceof RegExp;
   } catch {
     return false;
   }

@@ -33,5 +33,3 @@ export const libvirtSection = z
       .describe("Milliseconds that one call may take; a domain whose call takes longer is quarantined"),
   })
   .prefault({});
-
-export type LibvirtConfig = z.output<typeof libvirtSection>;

@@ -14,5 +14,3 @@ export const limitsSection = z
       .describe("Bytes of console output that wait for the daemon; more than that is dropped, with a marker line"),
   })
   .prefault({});
-
-export type LimitsConfig = z.output<typeof limitsSection>;

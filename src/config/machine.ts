@@ -16,5 +16,3 @@ export const machineSection = z
     message: "must not be above machine.defaultMemoryBytes",
   })
   .prefault({});
-
-export type MachineConfig = z.output<typeof machineSection>;

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { cniSection } from "./cni.ts";
 import { absolutePath } from "./field.ts";
 import { imagesSection } from "./images.ts";
+import { kernelSection } from "./kernel.ts";
 import { libvirtSection } from "./libvirt.ts";
 import { limitsSection } from "./limits.ts";
 import { machineSection } from "./machine.ts";
@@ -25,11 +26,10 @@ export const configSchema = z.strictObject({
   libvirt: libvirtSection,
   cni: cniSection,
   images: imagesSection,
+  kernel: kernelSection,
   machine: machineSection,
   limits: limitsSection,
 });
 
-type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
-
-/** What is in effect: flags over file over defaults, frozen to the last level. */
-export type Config = DeepReadonly<z.output<typeof configSchema>>;
+/** What is in effect: flags over file over defaults. Frozen to the last level, whatever the type of a list says. */
+export type Config = Readonly<z.output<typeof configSchema>>;

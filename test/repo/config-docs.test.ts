@@ -8,12 +8,12 @@ test("docs/config.md is what the schema says", () => {
   expect(renderConfigDocs() === readFileSync("docs/config.md", "utf8"), "stale: run npm run docs").toBe(true);
 });
 
-test("every setting says what it is, and a number says its unit in its name", () => {
+test("every setting says what it is, and a number says in its name what it counts", () => {
   expect(listSettings().length).toBeGreaterThan(20);
   for (const setting of listSettings()) {
     const name = setting.path.join(".");
     expect(setting.doc, name).not.toBe("");
-    if (setting.kind === "integer" || setting.kind === "quantity") expect(name).toMatch(/(Ms|Bytes|MiB)$/);
+    if (setting.kind === "integer" || setting.kind === "quantity") expect(name).toMatch(/(Ms|Bytes|MiB|Redirects)$/);
   }
 });
 

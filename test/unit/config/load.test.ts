@@ -59,13 +59,14 @@ test.each([
     "images.translations[0].regexp",
     "regular expression",
   ],
-  ["images: {translations: [{name: a, url: 'http://a/b'}]}", "images.translations[0].url", "images.allowHttp"],
+  ["images: {translations: [{name: a, url: 'ftp://a/b'}]}", "images.translations[0].url", "https://"],
+  ["images: {translations: [{name: a, url: 'https://u:p@a/b'}]}", "images.translations[0].url", "no user name"],
   [
     "images: {translations: [{name: a, url: 'https://a', profile: p}]}",
     "images.translations[0].profile",
     "images.profiles",
   ],
-  ["images: {profiles: {p: {keyFilePath: /k}}}", "images.profiles.p", "certFilePath"],
+  ["images: {profiles: {p: {clientKeyPath: /k}}}", "images.profiles.p", "clientCertPath"],
 ])("%s is refused, naming the field and the reason", (text, field, reason) => {
   const found = refusal(text);
   expect(found.field).toBe(field);
