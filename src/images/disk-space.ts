@@ -1,0 +1,61 @@
+// Free space: counted before a download begins, shared between those under way, and told when it runs out.
+
+import { statfs } from "node:fs/promises";
+import { VmletError } from "../model/failure.ts";
+
+/** What one download still means to write. */
+export interface Reservation extends Disposable {
+  /** Call for each piece that is on disk. */
+  wrote(bytes: number): void;
+}
+
+/** Keeps downloads that run together from each counting on the same free bytes. */
+export class SpaceLedger {
+  readonly #folderPath: string;
+  readonly #outstanding = new Set<{ bytes: number }>();
+
+  constructor(folderPath: string) {
+    this.#folderPath = folderPath;
+  }
+
+  /** @param neededBytes 0 when the size is not known. @throws DISK_FULL */
+  async reserve(neededBytes: number): Promise<Reservation> {
+    const mine = { bytes: neededBytes };
+    const promised = [...this.#outstanding].reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#outstanding.add(mine); // before the wait, so that two at once see each other
+    try {
+      const freeBytes = Math.max(0, (await freeBytesOf(this.#folderPath)) - promised);
+      if (neededBytes > freeBytes) throw diskFull(this.#folderPath, neededBytes, freeBytes);
+    } catch (error) {
+      this.#outstanding.delete(mine);
+      throw error;
+    }
+    return {
+      wrote: (bytes) => {
+        mine.bytes = Math.max(0, mine.bytes - bytes);
+      },
+      [Symbol.dispose]: () => void this.#outstanding.delete(mine),
+    };
+  }
+}
+
+/** Bytes that an unprivileged program could still write. */
+export async function freeBytesOf(folderPath: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folderPath);
+  return bavail * bsize;
+}
+
+/** ENOSPC and EDQUOT as our failure; anything else as it came. */
+export async function asDiskFull(error: unknown, folderPath: string, neededBytes: number): Promise<unknown> {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
+  return diskFull(folderPath, neededBytes, await freeBytesOf(folderPath), error);
+}
+
+export function diskFull(path: string, neededBytes: number, freeBytes: number, cause?: unknown): VmletError {
+  return new VmletError(
+    { code: "DISK_FULL", path, neededBytes, freeBytes },
+    `${path}: ${neededBytes} bytes are needed and ${freeBytes} are free; remove images or make room`,
+    cause === undefined ? {} : { cause },
+  );
+}

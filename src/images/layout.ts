@@ -1,0 +1,76 @@
+// The store's folders and files, and what a start makes of what the last run left in them.
+
+import { chmod, lstat, mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { ImageDigest } from "../model/ids.ts";
+
+export interface StoreLayout {
+  readonly rootPath: string;
+  /** Named by the hex of their digest; root:root 0444; never written again. */
+  readonly blobsPath: string;
+  readonly namesPath: string;
+  readonly holdsPath: string;
+  /** Downloads under way; emptied at every start. */
+  readonly partialPath: string;
+  blobPath(digest: ImageDigest): string;
+}
+
+export function layoutOf(rootPath: string): StoreLayout {
+  const blobsPath = join(rootPath, "blobs", "sha256");
+  return {
+    rootPath,
+    blobsPath,
+    namesPath: join(rootPath, "names"),
+    holdsPath: join(rootPath, "holds"),
+    partialPath: join(rootPath, "partial"),
+    blobPath: (digest) => join(blobsPath, digest.slice("sha256:".length)),
+  };
+}
+
+/** Makes the folders. Those on the way to image bytes may be passed through by the QEMU user, but not listed. */
+export async function makeFolders(layout: StoreLayout): Promise<void> {
+  const open = [layout.rootPath, join(layout.rootPath, "blobs"), layout.blobsPath, layout.partialPath];
+  for (const path of open) await makeFolder(path, 0o711);
+  for (const path of [layout.namesPath, layout.holdsPath]) await makeFolder(path, 0o700);
+}
+
+/** Removes downloads and temp files that a crash cut short. @returns how many. */
+export async function removeLeftovers(layout: StoreLayout): Promise<number> {
+  const partials = (await readdir(layout.partialPath)).map((file) => join(layout.partialPath, file));
+  const temps: string[] = [];
+  for (const folder of [layout.namesPath, layout.holdsPath]) {
+    temps.push(...(await readdir(folder)).filter((file) => file.endsWith(".tmp")).map((file) => join(folder, file)));
+  }
+  for (const path of [...partials, ...temps]) await rm(path, { recursive: true, force: true });
+  return partials.length + temps.length;
+}
+
+/** The size of a blob as its record tells it, and the bytes it takes; undefined when it is not there as such. */
+export async function allocatedBytesOf(path: string, lengthBytes: number): Promise<number | undefined> {
+  try {
+    const found = await lstat(path);
+    return found.isFile() && found.size === lengthBytes ? Math.max(512, found.blocks * 512) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bytes and inodes that image bytes take, downloads under way included. */
+export async function measure(layout: StoreLayout): Promise<{ usedBytes: number; usedInodes: number }> {
+  let usedBytes = 0;
+  let usedInodes = 0;
+  for (const folder of [layout.blobsPath, layout.partialPath]) {
+    for (const file of await readdir(folder)) {
+      const found = await lstat(join(folder, file)).catch(() => undefined); // gone since
+      if (found === undefined) continue;
+      usedBytes += found.blocks * 512;
+      usedInodes++;
+    }
+  }
+  return { usedBytes, usedInodes };
+}
+
+async function makeFolder(path: string, mode: number): Promise<void> {
+  await mkdir(path, { recursive: true, mode });
+  await chmod(path, mode); // whatever the umask, or an earlier version
+}

@@ -1,0 +1,17 @@
+import { imageStoreContract } from "../../contract/image-store.contract.ts";
+import { FakeImageStore } from "../../fakes/image-store.ts";
+
+imageStoreContract(async () => {
+  const store = new FakeImageStore();
+  return {
+    store,
+    publish: async (path, content) => {
+      const name = `vmlet.dev/https/fake/${path}`;
+      store.offer(name, { content });
+      return name;
+    },
+    absentName: "vmlet.dev/https/fake/absent.qcow2",
+    hasBytes: async (digest) => store.hasBytes(digest),
+    [Symbol.asyncDispose]: async () => {},
+  };
+});
