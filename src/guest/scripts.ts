@@ -1,0 +1,110 @@
+// The scripts on the seed. They need a POSIX sh and a few tools that busybox has, too: docs/guest-contract.md.
+
+import { posix } from "node:path";
+import { invalid } from "../model/failure.ts";
+import type { SeedFile } from "../ports/seed.ts";
+import { shellQuote, withoutNul } from "./shell.ts";
+
+/** What the guest runs as the pod's command. */
+export function workloadScript(argv: readonly string[], workingDir: string): string {
+  const words = argv.map((word, index) => shellQuote(withoutNul(`command[${index}]`, word)));
+  const folder = shellQuote(withoutNul("workingDir", workingDir === "" ? "/" : workingDir));
+  return [
+    "#!/bin/sh",
+    "# The command of this machine's pod.",
+    "set -a",
+    '. "${VMLET_ROOT:-}/etc/vmlet/environment"',
+    "set +a",
+    `mkdir -p ${folder} && cd ${folder} || exit 126`,
+    `exec ${words.join(" ")}`,
+    "",
+  ].join("\n");
+}
+
+/** Runs the workload, tells the host its exit status, powers off. */
+export const RUN_WORKLOAD_SCRIPT = `#!/bin/sh
+# Runs the command of this machine's pod on the console, reports how it ended, and powers the machine off.
+port=/dev/virtio-ports/dev.vmlet.init.0
+if [ ! -e "$port" ]; then
+  for each in /sys/class/virtio-ports/*; do
+    if [ "$(cat "$each/name" 2>/dev/null)" = dev.vmlet.init.0 ]; then port=/dev/\${each##*/}; fi
+  done
+fi
+sh "\${VMLET_ROOT:-}/etc/vmlet/workload" </dev/null >/dev/console 2>&1
+echo "exit $?" >"$port"
+if [ -d /run/systemd/system ]; then exec systemctl --no-block poweroff; fi
+poweroff || poweroff -f
+`;
+
+/** Puts everything from the seed where it belongs; run at each boot. */
+export function setupScript(files: readonly SeedFile[], { hasWorkload }: { hasWorkload: boolean }): string {
+  const puts = files.map(({ guestPath, mode }, index) => {
+    if (!isNormalGuestPath(guestPath)) {
+      throw invalid("mounts", `${JSON.stringify(guestPath.slice(0, 200))} is not an absolute, normal path in a guest`);
+    }
+    return `put files/${index} ${(mode & 0o777).toString(8).padStart(4, "0")} ${shellQuote(guestPath)}`;
+  });
+  const own = ["put environment 0600 /etc/vmlet/environment"];
+  if (hasWorkload) own.push("put workload 0755 /etc/vmlet/workload", "put run-workload 0755 /etc/vmlet/run-workload");
+  return [SETUP_HEAD, ...own, ...puts, "exit $failed", ""].join("\n");
+}
+
+const SETUP_HEAD = `#!/bin/sh
+# Installs what this machine's pod was given. The result is the same however often it runs.
+case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
+root=\${VMLET_ROOT:-}
+failed=0
+
+# put SOURCE MODE TARGET: a reader sees the old file or the new one.
+put() {
+  new=$root$3.vmlet-new
+  if mkdir -p "$root\${3%/*}" && (umask 077 && cp "$here/$1" "$new") && chmod "$2" "$new" && mv -f "$new" "$root$3"; then
+    return
+  fi
+  echo "vmlet: cannot write $3" >&2
+  failed=1
+}
+`;
+
+/**
+ * cloud-init's vendor-data: a boothook and not a cloud-config, because lists of the user's cloud-config (write_files,
+ * runcmd) would replace ours, and because it runs at every boot. The user's own user-data is not touched by it.
+ */
+export const VENDOR_DATA = `#cloud-boothook
+#!/bin/sh
+# vmlet: sets the machine up for its pod, and starts the pod's command if it has one.
+seed=/run/vmlet/seed
+mkdir -p "$seed"
+device=$(blkid -L cidata) || device=/dev/disk/by-label/cidata
+mount -t iso9660 -o ro "$device" "$seed" || exit 1
+sh "$seed/vmlet/setup"
+if [ -e "$seed/vmlet/run-workload" ]; then
+  if [ -d /run/systemd/system ]; then
+    cp "$seed/vmlet/vmlet-workload.service" /run/systemd/system/
+    systemctl daemon-reload
+    systemctl --no-block start vmlet-workload.service
+  else
+    (cloud-init status --wait; sh /etc/vmlet/run-workload) </dev/null >/dev/null 2>&1 &
+  fi
+fi
+umount "$seed"
+`;
+
+/** After cloud-init's last stage, so that what the user's user-data sets up is there when the command runs. */
+export const WORKLOAD_UNIT = `[Unit]
+Description=Command of this machine's pod
+After=network-online.target cloud-final.service
+
+[Service]
+ExecStart=/bin/sh /etc/vmlet/run-workload
+`;
+
+function isNormalGuestPath(path: string): boolean {
+  return (
+    posix.isAbsolute(path) &&
+    path !== "/" &&
+    !path.endsWith("/") &&
+    posix.normalize(path) === path &&
+    !path.includes("\0")
+  );
+}

@@ -1,0 +1,113 @@
+import { spawnSync } from "node:child_process";
+import { chmod, mkdir, mkdtempDisposable, readFile, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+import { RUN_WORKLOAD_SCRIPT, setupScript, VENDOR_DATA, WORKLOAD_UNIT } from "../../../src/guest/scripts.ts";
+import { seedContents } from "../../../src/guest/seed.ts";
+import type { SeedRequest } from "../../../src/ports/seed.ts";
+import { envVar, someSeedRequest } from "../../fakes/seed-requests.ts";
+
+/** A folder as a mounted seed, and one as a guest's root, set up as a guest would do it. */
+async function guest(changes: Partial<SeedRequest>) {
+  const folder = await mkdtempDisposable(join(tmpdir(), "vmlet-"));
+  const seed = join(folder.path, "seed");
+  const root = join(folder.path, "root");
+  for (const [name, content] of seedContents(someSeedRequest(changes))) {
+    await mkdir(dirname(join(seed, name)), { recursive: true });
+    await writeFile(join(seed, name), content);
+  }
+  const sh = (script: string) => spawnSync("/bin/sh", [script], { env: { PATH: "/usr/bin:/bin", VMLET_ROOT: root } });
+  const setup = sh(join(seed, "vmlet/setup"));
+  return { seed, root, sh, setup, [Symbol.asyncDispose]: () => folder.remove() };
+}
+
+const show = ["/bin/sh", "-c", 'printf "%s|" "$@" "$GREETING" "$PWD"; exit 7', "me"];
+
+test("the workload gets its words, its environment and its folder exactly, and its status comes back", async () => {
+  const argv = [...show, "it's", "a\nb", "$HOME", "", "-n"];
+  await using at = await guest({ argv, env: [envVar("GREETING", "hi 'there'\n")], workingDir: "/tmp" });
+  expect(at.setup.status).toBe(0);
+  const { stdout, status } = at.sh(join(at.root, "etc/vmlet/workload"));
+  expect(stdout.toString()).toBe("it's|a\nb|$HOME||-n|hi 'there'\n|/tmp|");
+  expect(status).toBe(7);
+});
+
+test("a command that does not exist ends with 127, as in a shell", async () => {
+  await using at = await guest({ argv: ["/no/such/program"] });
+  expect(at.sh(join(at.root, "etc/vmlet/workload")).status).toBe(127);
+});
+
+test("run-workload reports the exit status as a line on the port and powers the guest off", async () => {
+  await using at = await guest({ argv: show });
+  const port = join(at.root, "port");
+  const script = RUN_WORKLOAD_SCRIPT.replace("port=/dev/virtio-ports/dev.vmlet.init.0", `port=${port}`)
+    .replace("/dev/console", join(at.root, "console"))
+    .replace("[ -d /run/systemd/system ]", "false")
+    .replace("poweroff ||", `: >${join(at.root, "off")} ||`);
+  await writeFile(join(at.root, "run"), script);
+  await writeFile(port, "");
+  at.sh(join(at.root, "run"));
+  expect(await readFile(port, "utf8")).toBe("exit 7\n");
+  expect(await readFile(join(at.root, "console"), "utf8")).toContain("hello|");
+  await stat(join(at.root, "off"));
+});
+
+test("setup installs files with their bytes and modes below new folders, and is repeatable", async () => {
+  const content = Buffer.from([0, 1, 255, 10]);
+  const files = [
+    { guestPath: "/var/run/secrets/it's/token", content, mode: 0o640 },
+    { guestPath: "/etc/hosts", content: Buffer.from("127.0.0.1 x\n"), mode: 0o644 },
+  ];
+  await using at = await guest({ files });
+  expect(at.setup.stderr.toString()).toBe("");
+  expect(at.sh(join(at.seed, "vmlet/setup")).status).toBe(0);
+  const path = join(at.root, "var/run/secrets/it's/token");
+  expect((await readFile(path)).equals(content)).toBe(true);
+  expect((await stat(path)).mode & 0o777).toBe(0o640);
+  expect((await stat(join(at.root, "etc/vmlet/environment"))).mode & 0o777).toBe(0o600);
+  expect(await readFile(join(at.root, "etc/hosts"), "utf8")).toBe("127.0.0.1 x\n");
+});
+
+test("a file that cannot be written is said and does not keep the others away", async () => {
+  const files = ["/blocked/a", "/etc/b"].map((guestPath) => ({ guestPath, content: Buffer.from("x"), mode: 0o644 }));
+  await using at = await guest({ files });
+  await writeFile(join(at.root, "in-the-way"), "");
+  const script = setupScript(
+    files.map((file) => ({ ...file, guestPath: file.guestPath.replace("/blocked", "/in-the-way") })),
+    { hasWorkload: false },
+  );
+  await writeFile(join(at.seed, "vmlet/setup"), script);
+  await chmod(join(at.root, "etc/b"), 0o600);
+  const again = at.sh(join(at.seed, "vmlet/setup"));
+  expect(again.status).toBe(1);
+  expect(again.stderr.toString()).toContain("vmlet: cannot write /in-the-way/a");
+  expect((await stat(join(at.root, "etc/b"))).mode & 0o777).toBe(0o644);
+});
+
+test.each(["etc/x", "/etc/../x", "/a//b", "/", "/etc/", "/a\0b"])("a guest path %j is refused", (guestPath) => {
+  const files = [{ guestPath, content: Buffer.from(""), mode: 0o644 }];
+  expect(() => setupScript(files, { hasWorkload: false })).toThrow("mounts");
+});
+
+test("what cloud-init is given for us is a boothook that sh can read, and leaves the user's user-data alone", () => {
+  const userData = 'Content-Type: multipart/mixed; boundary="x"\r\n\r\n\u0007';
+  const contents = seedContents(someSeedRequest({ userData }));
+  expect(contents.get("user-data")).toBe(userData);
+  expect(contents.get("vendor-data")).toBe(VENDOR_DATA);
+  const [first, ...script] = VENDOR_DATA.split("\n");
+  expect(first).toBe("#cloud-boothook");
+  expect(script[0]).toBe("#!/bin/sh");
+  expect(spawnSync("/bin/sh", ["-n"], { input: script.join("\n") }).status).toBe(0);
+  expect(WORKLOAD_UNIT).toContain("After=network-online.target cloud-final.service");
+});
+
+test("a guest whose pod has no command finds no workload", () => {
+  const names = [...seedContents(someSeedRequest()).keys()];
+  expect(names.filter((name) => name.includes("workload"))).toEqual([]);
+});
+
+test.each([[{ argv: ["a\0b"] }, "command[0]"] as const, [{ argv: ["a"], workingDir: "\0" }, "workingDir"] as const])(
+  "a NUL in what is to be run is refused, naming the field: %j",
+  (changes, field) => expect(() => seedContents(someSeedRequest(changes))).toThrow(field),
+);
