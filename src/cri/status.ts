@@ -7,6 +7,8 @@ export interface RpcStatus {
   readonly code: status;
   /** For people, except the prefixes that the kubelet matches. */
   readonly details: string;
+  /** Nobody foresaw it: the log wants its stack. */
+  readonly isBug: boolean;
 }
 
 const CODE_OF = {
@@ -44,10 +46,11 @@ export function statusOf(error: unknown): RpcStatus {
   // An undo that failed hides what it undid for: `suppressed` is the first failure, `error` the undo's.
   if (error instanceof SuppressedError) return statusOf(error.suppressed);
   if (error instanceof VmletError)
-    return { code: codeOf(error.failure), details: cut(prefixOf(error) + error.message) };
-  if (isNamed(error, "AbortError")) return { code: status.CANCELLED, details: "the caller went away" };
-  if (isNamed(error, "TimeoutError")) return { code: status.DEADLINE_EXCEEDED, details: "the time limit passed" };
-  return { code: status.INTERNAL, details: cut(error instanceof Error ? error.message : String(error)) };
+    return { code: codeOf(error.failure), details: cut(prefixOf(error) + error.message), isBug: false };
+  if (isNamed(error, "AbortError")) return { code: status.CANCELLED, details: "the caller went away", isBug: false };
+  if (isNamed(error, "TimeoutError"))
+    return { code: status.DEADLINE_EXCEEDED, details: "the time limit passed", isBug: false };
+  return { code: status.INTERNAL, details: cut(error instanceof Error ? error.message : String(error)), isBug: true };
 }
 
 function codeOf(failure: Failure): status {

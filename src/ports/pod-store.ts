@@ -1,6 +1,7 @@
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineFacts, MachineState } from "../model/machine.ts";
 import type { PodFacts, PodState } from "../model/pod.ts";
+import type { FilesystemUsage } from "./image-store.ts";
 
 export interface PodRecord {
   readonly facts: PodFacts;
@@ -60,5 +61,7 @@ export interface PodStore {
   saveMachineState(podId: PodId, machineId: MachineId, state: MachineState): Promise<void>;
   /** With everything in its folder, and its VNC socket. Not there: no change. */
   removeMachine(podId: PodId, machineId: MachineId): Promise<void>;
+  /** What the machines' own files take: overlays, seeds, console files. */
+  usage(): Promise<FilesystemUsage>;
   pathsOf(podId: PodId, machineId: MachineId): MachinePaths;
 }

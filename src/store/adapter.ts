@@ -3,10 +3,12 @@
 import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
+import { folderUsage } from "../lib/folder-usage.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineState } from "../model/machine.ts";
 import type { PodState } from "../model/pod.ts";
+import type { FilesystemUsage } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { MachinePaths, MachineRecord, PodRecord, PodStore, StoredPods } from "../ports/pod-store.ts";
 import * as layout from "./layout.ts";
@@ -62,6 +64,11 @@ class DiskPodStore implements PodStore {
 
   async load(signal: AbortSignal): Promise<StoredPods> {
     return loadAll(this.#at, this.#log, signal);
+  }
+
+  async usage(): Promise<FilesystemUsage> {
+    const mountpoint = layout.podsFolder(this.#at);
+    return { mountpoint, ...(await folderUsage(mountpoint)) };
   }
 
   async addPod({ facts, state }: PodRecord): Promise<void> {

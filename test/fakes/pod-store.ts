@@ -4,6 +4,7 @@ import { VmletError } from "../../src/model/failure.ts";
 import type { MachineId, PodId } from "../../src/model/ids.ts";
 import type { MachineState } from "../../src/model/machine.ts";
 import type { PodState } from "../../src/model/pod.ts";
+import type { FilesystemUsage } from "../../src/ports/image-store.ts";
 import type {
   BrokenRecord,
   MachinePaths,
@@ -74,6 +75,14 @@ export class FakePodStore implements PodStore {
 
   async removeMachine(podId: PodId, machineId: MachineId): Promise<void> {
     if (this.#machines.get(machineId)?.facts.podId === podId) this.#machines.delete(machineId);
+  }
+
+  async usage(): Promise<FilesystemUsage> {
+    return {
+      mountpoint: this.#folders.stateFolderPath,
+      usedBytes: 0,
+      usedInodes: this.#pods.size + this.#machines.size,
+    };
   }
 
   pathsOf(podId: PodId, machineId: MachineId): MachinePaths {

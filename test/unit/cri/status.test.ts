@@ -10,7 +10,7 @@ const refused = (httpStatus: number): VmletError =>
   );
 
 test("a bad field is INVALID_ARGUMENT and names the field", () => {
-  expect(statusOf(invalid("linux.resources", "is too small"))).toEqual({
+  expect(statusOf(invalid("linux.resources", "is too small"))).toMatchObject({
     code: status.INVALID_ARGUMENT,
     details: "linux.resources: is too small",
   });
@@ -24,7 +24,7 @@ test("an unknown pod is NOT_FOUND, for the kubelet tests for it", () => {
 
 test("an unreachable registry is UNKNOWN with the prefix that the kubelet matches", () => {
   const error = new VmletError({ code: "IMAGE_SOURCE_UNAVAILABLE", url: "https://a" }, "https://a: refused");
-  expect(statusOf(error)).toEqual({ code: status.UNKNOWN, details: "RegistryUnavailable: https://a: refused" });
+  expect(statusOf(error)).toMatchObject({ code: status.UNKNOWN, details: "RegistryUnavailable: https://a: refused" });
 });
 
 test("a source that answers 404, 403 or 500 is told apart", () => {
@@ -53,6 +53,6 @@ test("a bug is INTERNAL and does not show its stack", () => {
 });
 
 test("anything may be thrown, and a long message is cut", () => {
-  expect(statusOf(undefined)).toEqual({ code: status.INTERNAL, details: "undefined" });
+  expect(statusOf(undefined)).toMatchObject({ code: status.INTERNAL, details: "undefined" });
   expect(statusOf(new Error("x".repeat(100_000))).details.length).toBe(4096);
 });

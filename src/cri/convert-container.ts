@@ -1,0 +1,134 @@
+// CRI's container <-> our Machine.
+
+import {
+  type Container,
+  type ContainerConfig,
+  type ContainerFilter,
+  ContainerState,
+  type ContainerStatus,
+  type Mount as CriMount,
+  type ImageSpec,
+  MountPropagation,
+  type Signal,
+} from "../gen/runtime.ts";
+import { joinInside } from "../lib/safe-path.ts";
+import { invalid } from "../model/failure.ts";
+import type { MachineSpec, MachineState, Mount } from "../model/machine.ts";
+import type { PodSpec } from "../model/pod.ts";
+import type { MachineRecord } from "../ports/pod-store.ts";
+import { linuxResourcesOf, matchesLabels, nanosOf, required, resourcesOf } from "./convert-shared.ts";
+
+/** @throws SPEC_INVALID naming the field. */
+export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
+  const metadata = required(config.metadata, "config.metadata");
+  const image = required(config.image?.image, "config.image.image");
+  return {
+    name: required(metadata.name, "config.metadata.name"),
+    attempt: metadata.attempt,
+    image,
+    userImage: config.image?.userSpecifiedImage || image,
+    command: config.command,
+    args: config.args,
+    workingDir: config.workingDir,
+    env: config.envs.map(({ key, value }) => ({ name: key, valueBase64: value.toString("base64") })),
+    mounts: config.mounts.map(mountOf),
+    labels: config.labels,
+    annotations: config.annotations,
+    logPath: logPathOf(config.logPath, pod.logFolderPath),
+    resources: resourcesOf(config.linux?.resources, "config.linux.resources"),
+    stopSignal: config.stopSignal,
+  };
+}
+
+function mountOf({ containerPath, hostPath, readonly }: CriMount): Mount {
+  return { containerPath, hostPath, isReadOnly: readonly };
+}
+
+function logPathOf(logPath: string, logFolderPath: string): string {
+  if (logPath === "" || logFolderPath === "") return "";
+  const path = joinInside(logFolderPath, logPath);
+  if (path) return path;
+  throw invalid("config.log_path", `"${logPath}" leads out of the pod's log_directory ${logFolderPath}`);
+}
+
+/** A machine that is still being made has no answer yet: CreateContainer has not returned its id. */
+export const isListed = ({ state }: MachineRecord): boolean => state.at !== "intended";
+
+export function containerStateOf(state: MachineState): ContainerState {
+  switch (state.at) {
+    case "intended":
+    case "created":
+    case "starting":
+      return ContainerState.CONTAINER_CREATED;
+    case "running":
+    case "stopping":
+      return ContainerState.CONTAINER_RUNNING;
+    case "exited":
+      return ContainerState.CONTAINER_EXITED;
+  }
+}
+
+export function containerOf({ facts, state }: MachineRecord): Container {
+  const { machineId, podId, spec, imageDigest, createdAtMs } = facts;
+  return {
+    id: machineId,
+    podSandboxId: podId,
+    metadata: { name: spec.name, attempt: spec.attempt },
+    image: imageSpecOf(spec),
+    imageRef: imageDigest,
+    state: containerStateOf(state),
+    createdAt: nanosOf(createdAtMs),
+    labels: spec.labels,
+    annotations: spec.annotations,
+    imageId: imageDigest,
+  };
+}
+
+/** @param condition What a person should know of a machine that runs, if anything. */
+export function containerStatusOf(record: MachineRecord, condition: string | undefined): ContainerStatus {
+  const { facts, state } = record;
+  const { spec } = facts;
+  const exit = state.at === "exited" ? state.exit : undefined;
+  const startedAtMs = "startedAtMs" in state ? state.startedAtMs : undefined;
+  const { podSandboxId: _podSandboxId, ...container } = containerOf(record);
+  return {
+    ...container,
+    startedAt: nanosOf(startedAtMs),
+    finishedAt: nanosOf(exit?.finishedAtMs),
+    exitCode: exit?.exitCode ?? 0,
+    reason: exit?.reason ?? "",
+    message: exit?.message || condition || "",
+    mounts: spec.mounts.map(criMountOf),
+    logPath: spec.logPath,
+    resources: { linux: linuxResourcesOf(spec.resources), windows: undefined },
+    user: undefined,
+    stopSignal: spec.stopSignal as Signal,
+  };
+}
+
+function criMountOf({ containerPath, hostPath, isReadOnly }: Mount): CriMount {
+  return {
+    containerPath,
+    hostPath,
+    readonly: isReadOnly,
+    selinuxRelabel: false,
+    propagation: MountPropagation.PROPAGATION_PRIVATE,
+    uidMappings: [],
+    gidMappings: [],
+    recursiveReadOnly: false,
+    image: undefined,
+    imageSubPath: "",
+  };
+}
+
+function imageSpecOf({ image, userImage }: MachineSpec): ImageSpec {
+  return { image, annotations: {}, userSpecifiedImage: userImage, runtimeHandler: "", imageRef: "" };
+}
+
+export function matchesContainerFilter(container: Container, filter: ContainerFilter | undefined): boolean {
+  if (!filter) return true;
+  if (filter.id !== "" && filter.id !== container.id) return false;
+  if (filter.podSandboxId !== "" && filter.podSandboxId !== container.podSandboxId) return false;
+  if (filter.state && filter.state.state !== container.state) return false;
+  return matchesLabels(container.labels, filter.labelSelector);
+}

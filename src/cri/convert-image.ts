@@ -1,0 +1,28 @@
+// CRI's image <-> our Image.
+
+import type { FilesystemUsage as CriFilesystemUsage, Image as CriImage } from "../gen/runtime.ts";
+import type { Image } from "../model/image.ts";
+import type { FilesystemUsage } from "../ports/image-store.ts";
+import { nanosOf } from "./convert-shared.ts";
+
+export function criImageOf({ digest, repoTags, repoDigests, sizeBytes, isPinned }: Image): CriImage {
+  return {
+    id: digest,
+    repoTags: [...repoTags],
+    repoDigests: [...repoDigests],
+    size: BigInt(sizeBytes),
+    uid: { value: 0n }, // the guest decides who runs in it; the field must be there or username must
+    username: "",
+    spec: undefined,
+    pinned: isPinned,
+  };
+}
+
+export function criFilesystemUsageOf(usage: FilesystemUsage, nowMs: number): CriFilesystemUsage {
+  return {
+    timestamp: nanosOf(nowMs),
+    fsId: { mountpoint: usage.mountpoint },
+    usedBytes: { value: BigInt(usage.usedBytes) },
+    inodesUsed: { value: BigInt(usage.usedInodes) },
+  };
+}

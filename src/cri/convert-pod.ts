@@ -1,0 +1,159 @@
+// CRI's pod sandbox <-> our Pod.
+
+import { isAbsolute } from "node:path";
+import {
+  type PortMapping as CriPortMapping,
+  NamespaceMode,
+  type PodSandbox,
+  type PodSandboxConfig,
+  type PodSandboxFilter,
+  type PodSandboxMetadata,
+  PodSandboxState,
+  type PodSandboxStatus,
+  Protocol,
+} from "../gen/runtime.ts";
+import { invalid } from "../model/failure.ts";
+import type { PodSpec, PortMapping } from "../model/pod.ts";
+import type { BrokenRecord, PodRecord } from "../ports/pod-store.ts";
+import { matchesLabels, nanosOf, required, resourcesOf } from "./convert-shared.ts";
+
+/** Handlers that are ours: the empty one is the default when we are the kubelet's endpoint ourselves. */
+export const RUNTIME_HANDLERS = ["", "vmlet"] as const;
+
+/** @throws SPEC_INVALID naming the field for what is missing, malformed, or impossible for a VM. */
+export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): PodSpec {
+  const metadata = required(config.metadata, "config.metadata");
+  if (!RUNTIME_HANDLERS.some((handler) => handler === runtimeHandler))
+    throw invalid("runtime_handler", `"${runtimeHandler}" is not known here; vmlet serves "vmlet"`);
+  const logFolderPath = config.logDirectory;
+  if (logFolderPath !== "" && !isAbsolute(logFolderPath))
+    throw invalid("config.log_directory", `"${logFolderPath}" must be an absolute path`);
+  return {
+    name: required(metadata.name, "config.metadata.name"),
+    namespace: required(metadata.namespace, "config.metadata.namespace"),
+    uid: required(metadata.uid, "config.metadata.uid"),
+    attempt: metadata.attempt,
+    hostname: hostnameOf(config.hostname || metadata.name),
+    logFolderPath,
+    dns: {
+      servers: config.dnsConfig?.servers ?? [],
+      searches: config.dnsConfig?.searches ?? [],
+      options: config.dnsConfig?.options ?? [],
+    },
+    portMappings: config.portMappings.filter(({ hostPort }) => hostPort !== 0).map(portMappingOf),
+    labels: config.labels,
+    annotations: config.annotations,
+    runtimeHandler,
+    pidMode: pidModeOf(config),
+    cgroupParent: config.linux?.cgroupParent ?? "",
+    overhead: resourcesOf(config.linux?.overhead, "config.linux.overhead"),
+  };
+}
+
+function pidModeOf(config: PodSandboxConfig): "pod" | "container" {
+  const security = config.linux?.securityContext;
+  const namespaces = security?.namespaceOptions;
+  const field = "config.linux.security_context";
+  const refuse = (name: string, podField: string): never => {
+    throw invalid(`${field}.namespace_options.${name}`, `a VM has its own kernel: ${podField} is not possible`);
+  };
+  if (namespaces?.network === NamespaceMode.NODE) refuse("network", "hostNetwork: true");
+  if (namespaces?.pid === NamespaceMode.NODE) refuse("pid", "hostPID: true");
+  if (namespaces?.ipc === NamespaceMode.NODE) refuse("ipc", "hostIPC: true");
+  if (namespaces?.usernsOptions?.mode === NamespaceMode.POD) refuse("userns_options", "hostUsers: false");
+  return namespaces?.pid === NamespaceMode.CONTAINER ? "container" : "pod";
+}
+
+/** RFC 1123 as far as a guest needs it; a name that is none is a clear error and not a broken guest. */
+function hostnameOf(hostname: string): string {
+  const label = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
+  if (hostname.length <= 253 && new RegExp(`^${label}(\\.${label})*$`).test(hostname)) return hostname;
+  throw invalid("config.hostname", `"${hostname}" is not a host name`);
+}
+
+function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
+  const field = `config.port_mappings[${index}]`;
+  for (const [name, port] of [
+    ["container_port", mapping.containerPort],
+    ["host_port", mapping.hostPort],
+  ] as const) {
+    if (port < 1 || port > 65_535) throw invalid(`${field}.${name}`, `${port} is not a port`);
+  }
+  const { containerPort, hostPort, hostIp } = mapping;
+  return { protocol: protocolOf(mapping.protocol, field), containerPort, hostPort, hostIp };
+}
+
+function protocolOf(protocol: Protocol, field: string): PortMapping["protocol"] {
+  switch (protocol) {
+    case Protocol.TCP:
+      return "tcp";
+    case Protocol.UDP:
+      return "udp";
+    case Protocol.SCTP:
+      return "sctp";
+    default:
+      throw invalid(`${field}.protocol`, `${String(protocol)} is not known`);
+  }
+}
+
+export function metadataOf({ name, namespace, uid, attempt }: PodSpec): PodSandboxMetadata {
+  return { name, namespace, uid, attempt };
+}
+
+export function sandboxStateOf({ state }: PodRecord): PodSandboxState {
+  return state.at === "ready" ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
+}
+
+export function podSandboxOf(record: PodRecord): PodSandbox {
+  const { podId, spec, createdAtMs } = record.facts;
+  return {
+    id: podId,
+    metadata: metadataOf(spec),
+    state: sandboxStateOf(record),
+    createdAt: nanosOf(createdAtMs),
+    labels: spec.labels,
+    annotations: spec.annotations,
+    runtimeHandler: spec.runtimeHandler,
+  };
+}
+
+/** A pod whose record cannot be read is still there to be stopped and removed. */
+export function brokenPodSandboxOf({ podId, error }: BrokenRecord): PodSandbox {
+  return {
+    id: podId,
+    metadata: { name: "unreadable", namespace: "vmlet", uid: podId, attempt: 0 },
+    state: PodSandboxState.SANDBOX_NOTREADY,
+    createdAt: 1n, // the kubelet refuses 0
+    labels: {},
+    annotations: { "vmlet.dev/error": error },
+    runtimeHandler: "vmlet",
+  };
+}
+
+export function podSandboxStatusOf(record: PodRecord): PodSandboxStatus {
+  const { spec } = record.facts;
+  const attachment = "attachment" in record.state ? record.state.attachment : undefined;
+  const ips = (attachment?.addresses ?? []).map(({ address }) => ({ ip: address }));
+  return {
+    ...podSandboxOf(record),
+    network: { ip: ips[0]?.ip ?? "", additionalIps: ips.slice(1) },
+    linux: {
+      namespaces: {
+        options: {
+          network: NamespaceMode.POD,
+          pid: spec.pidMode === "pod" ? NamespaceMode.POD : NamespaceMode.CONTAINER,
+          ipc: NamespaceMode.POD,
+          targetId: "",
+          usernsOptions: undefined,
+        },
+      },
+    },
+  };
+}
+
+export function matchesPodFilter(pod: PodSandbox, filter: PodSandboxFilter | undefined): boolean {
+  if (!filter) return true;
+  if (filter.id !== "" && filter.id !== pod.id) return false;
+  if (filter.state && filter.state.state !== pod.state) return false;
+  return matchesLabels(pod.labels, filter.labelSelector);
+}

@@ -1,0 +1,87 @@
+// Between gRPC's callbacks and our functions: a signal in, an answer or one status out. Logging is here and only here.
+
+import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
+import type { Logger } from "../ports/logger.ts";
+import { statusOf } from "./status.ts";
+
+/** Answers one request. The signal is the caller's going away. */
+export type Unary<Request, Response> = (request: Request, signal: AbortSignal) => Promise<Response> | Response;
+
+/** Answers in pieces. */
+export type Streamed<Request, Response> = (request: Request, signal: AbortSignal) => Iterable<Response>;
+
+export interface HandlerOptions {
+  readonly rpc: string;
+  /** Reads are asked every second: they log at debug. */
+  readonly isRead: boolean;
+  readonly log: Logger;
+}
+
+export function unary<Request, Response>(
+  answer: Unary<Request, Response>,
+  options: HandlerOptions,
+): handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    void observed(call, options, async (signal) => {
+      try {
+        callback(null, await answer(call.request, signal));
+      } catch (error) {
+        callback(statusOf(error));
+        throw error;
+      }
+    });
+  };
+}
+
+export function streamed<Request, Response>(
+  answer: Streamed<Request, Response>,
+  options: HandlerOptions,
+): handleServerStreamingCall<Request, Response> {
+  return (call) => {
+    void observed(call, options, async (signal) => {
+      try {
+        for (const piece of answer(call.request, signal)) {
+          if (!call.write(piece)) await drained(call, signal);
+        }
+        call.end();
+      } catch (error) {
+        call.emit("error", statusOf(error));
+        throw error;
+      }
+    });
+  };
+}
+
+/** Runs one call with a signal of its own and logs how it went. Never throws. */
+async function observed(
+  call: Pick<ServerUnaryCall<unknown, unknown>, "on" | "cancelled">,
+  { rpc, isRead, log }: HandlerOptions,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const startedAtMs = performance.now();
+  const caller = new AbortController();
+  call.on("cancelled", () => caller.abort(new DOMException("the caller went away", "AbortError")));
+  const tookMs = (): number => Math.round(performance.now() - startedAtMs);
+  try {
+    await work(caller.signal);
+    log[isRead ? "debug" : "info"]("rpc answered", { rpc, tookMs: tookMs() });
+  } catch (error) {
+    const status = statusOf(error);
+    const facts = { rpc, tookMs: tookMs(), code: status.code, details: status.details };
+    if (status.isBug) log.error("rpc failed unforeseen", { ...facts, error });
+    else log[isRead ? "debug" : "warn"]("rpc refused", facts);
+  }
+}
+
+async function drained(call: ServerWritableStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const onAbort = (): void => reject(signal.reason);
+  call.once("drain", resolve);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await promise;
+  } finally {
+    call.off("drain", resolve);
+    signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,11 @@
+import type { Engine } from "../engine/engine.ts";
+import type { ImageFsInfoRequest, ImageFsInfoResponse } from "../gen/runtime.ts";
+import { criFilesystemUsageOf } from "./convert-image.ts";
+import type { Unary } from "./handler.ts";
+
+export const imageFsInfo =
+  (engine: Engine): Unary<ImageFsInfoRequest, ImageFsInfoResponse> =>
+  async () => ({
+    imageFilesystems: [criFilesystemUsageOf(await engine.images.usage(), engine.clock.nowMs())],
+    containerFilesystems: [criFilesystemUsageOf(await engine.diskUsage(), engine.clock.nowMs())],
+  });

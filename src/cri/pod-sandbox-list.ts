@@ -1,0 +1,32 @@
+import type { Engine } from "../engine/engine.ts";
+import type {
+  ListPodSandboxRequest,
+  ListPodSandboxResponse,
+  PodSandbox,
+  PodSandboxFilter,
+  StreamPodSandboxesRequest,
+  StreamPodSandboxesResponse,
+} from "../gen/runtime.ts";
+import { brokenPodSandboxOf, matchesPodFilter, podSandboxOf } from "./convert-pod.ts";
+import { inPieces } from "./convert-shared.ts";
+import type { Streamed, Unary } from "./handler.ts";
+
+export const listPodSandbox =
+  (engine: Engine): Unary<ListPodSandboxRequest, ListPodSandboxResponse> =>
+  ({ filter }) => ({ items: list(engine, filter) });
+
+export const streamPodSandboxes = (engine: Engine): Streamed<StreamPodSandboxesRequest, StreamPodSandboxesResponse> =>
+  function* ({ filter }) {
+    for (const podSandboxes of inPieces(list(engine, filter))) yield { podSandboxes };
+  };
+
+/** A pod that is still being run has no id that anyone was told. */
+function list({ pods }: Engine, filter: PodSandboxFilter | undefined): PodSandbox[] {
+  return [
+    ...pods
+      .pods()
+      .filter(({ state }) => state.at !== "intended")
+      .map(podSandboxOf),
+    ...pods.broken().map(brokenPodSandboxOf),
+  ].filter((pod) => matchesPodFilter(pod, filter));
+}

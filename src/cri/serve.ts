@@ -1,0 +1,84 @@
+// The gRPC server on the unix socket that the kubelet connects to.
+
+import { chmod, lstat, mkdir, rm } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { dirname } from "node:path";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { Engine } from "../engine/engine.ts";
+import { ImageServiceService, RuntimeServiceService } from "../gen/runtime.ts";
+import { VmletError } from "../model/failure.ts";
+import { imageService, runtimeService, type ServiceOptions } from "./services.ts";
+
+/** The kubelet's client takes 16 MiB. */
+const MAX_MESSAGE_BYTES = 16 << 20;
+/** Calls that are under way when we stop get this long. */
+const DRAIN_LIMIT_MS = 5_000;
+
+export interface ServeOptions extends ServiceOptions {
+  readonly socketPath: string;
+}
+
+/** Serves until disposed. The socket is root's alone (0600): whoever can speak CRI owns the node. */
+export async function serveCri(options: ServeOptions, engine: Engine): Promise<AsyncDisposable> {
+  const { socketPath } = options;
+  await makeRoomFor(socketPath);
+  const server = new Server({
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  });
+  server.addService(RuntimeServiceService, runtimeService(engine, options));
+  server.addService(ImageServiceService, imageService(engine, options));
+  const umask = process.umask(0o177); // the socket is born 0600
+  try {
+    await bind(server, socketPath);
+  } finally {
+    process.umask(umask);
+  }
+  await chmod(socketPath, 0o600);
+  return {
+    async [Symbol.asyncDispose]() {
+      await drain(server);
+      await rm(socketPath, { force: true });
+    },
+  };
+}
+
+/** Removes a dead daemon's socket; refuses to take a living one's. */
+async function makeRoomFor(socketPath: string): Promise<void> {
+  await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
+  const found = await lstat(socketPath).catch(() => undefined);
+  if (!found) return;
+  const refuse = (what: string): VmletError =>
+    new VmletError(
+      { code: "CONFIG_INVALID", path: socketPath, field: "socketPath" },
+      `socketPath: ${socketPath} ${what}`,
+    );
+  if (!found.isSocket()) throw refuse("is there and is no socket; remove it or choose another path");
+  if (await answers(socketPath)) throw refuse("is served by another process; stop that one first");
+  await rm(socketPath, { force: true });
+}
+
+async function answers(socketPath: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = createConnection(socketPath);
+  socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
+  const answer = await promise;
+  socket.destroy();
+  return answer;
+}
+
+async function bind(server: Server, socketPath: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) =>
+    error ? reject(error) : resolve(),
+  );
+  await promise;
+}
+
+async function drain(server: Server): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const force = setTimeout(() => server.forceShutdown(), DRAIN_LIMIT_MS);
+  server.tryShutdown(() => resolve());
+  await promise;
+  clearTimeout(force);
+}

@@ -1,0 +1,110 @@
+// The table of RPCs: which function answers which, and which are not there yet.
+
+import type { handleServerStreamingCall, handleUnaryCall } from "@grpc/grpc-js";
+import type { Engine } from "../engine/engine.ts";
+import type { ImageServiceServer, RuntimeServiceServer } from "../gen/runtime.ts";
+import { VmletError } from "../model/failure.ts";
+import type { Logger } from "../ports/logger.ts";
+import { createContainer } from "./container-create.ts";
+import { listContainers, streamContainers } from "./container-list.ts";
+import { reopenContainerLog } from "./container-log-reopen.ts";
+import { removeContainer } from "./container-remove.ts";
+import { startContainer } from "./container-start.ts";
+import { containerStatus } from "./container-status.ts";
+import { stopContainer } from "./container-stop.ts";
+import { type Streamed, streamed, type Unary, unary } from "./handler.ts";
+import { imageFsInfo } from "./image-fs-info.ts";
+import { listImages, streamImages } from "./image-list.ts";
+import { pullImage } from "./image-pull.ts";
+import { removeImage } from "./image-remove.ts";
+import { imageStatus } from "./image-status.ts";
+import { listPodSandbox, streamPodSandboxes } from "./pod-sandbox-list.ts";
+import { removePodSandbox } from "./pod-sandbox-remove.ts";
+import { runPodSandbox } from "./pod-sandbox-run.ts";
+import { podSandboxStatus } from "./pod-sandbox-status.ts";
+import { stopPodSandbox } from "./pod-sandbox-stop.ts";
+import { runtimeConfig, updateRuntimeConfig } from "./runtime-config.ts";
+import { status } from "./runtime-status.ts";
+import { version } from "./version.ts";
+
+export interface ServiceOptions {
+  readonly cgroupDriver: "systemd" | "cgroupfs";
+  /** Shown by `crictl info`; without secrets. */
+  readonly effectiveConfig: unknown;
+  readonly log: Logger;
+}
+
+export function runtimeService(engine: Engine, options: ServiceOptions): RuntimeServiceServer {
+  const { read, write, pieces, notYet, notYetStreamed } = wrappers(options.log);
+  return {
+    version: read("Version", version()),
+    status: read("Status", status(engine, options.effectiveConfig)),
+    runtimeConfig: read("RuntimeConfig", runtimeConfig(options.cgroupDriver)),
+    updateRuntimeConfig: write("UpdateRuntimeConfig", updateRuntimeConfig(options.log)),
+
+    runPodSandbox: write("RunPodSandbox", runPodSandbox(engine)),
+    stopPodSandbox: write("StopPodSandbox", stopPodSandbox(engine)),
+    removePodSandbox: write("RemovePodSandbox", removePodSandbox(engine)),
+    podSandboxStatus: read("PodSandboxStatus", podSandboxStatus(engine)),
+    listPodSandbox: read("ListPodSandbox", listPodSandbox(engine)),
+    streamPodSandboxes: pieces("StreamPodSandboxes", streamPodSandboxes(engine)),
+
+    createContainer: write("CreateContainer", createContainer(engine)),
+    startContainer: write("StartContainer", startContainer(engine)),
+    stopContainer: write("StopContainer", stopContainer(engine)),
+    removeContainer: write("RemoveContainer", removeContainer(engine)),
+    containerStatus: read("ContainerStatus", containerStatus(engine)),
+    listContainers: read("ListContainers", listContainers(engine)),
+    streamContainers: pieces("StreamContainers", streamContainers(engine)),
+    reopenContainerLog: write("ReopenContainerLog", reopenContainerLog(engine)),
+
+    updateContainerResources: notYet("UpdateContainerResources"),
+    updatePodSandboxResources: notYet("UpdatePodSandboxResources"),
+    execSync: notYet("ExecSync"),
+    exec: notYet("Exec"),
+    attach: notYet("Attach"),
+    portForward: notYet("PortForward"),
+    containerStats: notYet("ContainerStats"),
+    listContainerStats: notYet("ListContainerStats"),
+    streamContainerStats: notYetStreamed("StreamContainerStats"),
+    podSandboxStats: notYet("PodSandboxStats"),
+    listPodSandboxStats: notYet("ListPodSandboxStats"),
+    streamPodSandboxStats: notYetStreamed("StreamPodSandboxStats"),
+    checkpointContainer: notYet("CheckpointContainer"),
+    getContainerEvents: notYetStreamed("GetContainerEvents"),
+    listMetricDescriptors: notYet("ListMetricDescriptors"),
+    listPodSandboxMetrics: notYet("ListPodSandboxMetrics"),
+    streamPodSandboxMetrics: notYetStreamed("StreamPodSandboxMetrics"),
+    checkpointPod: notYet("CheckpointPod"),
+    restorePod: notYet("RestorePod"),
+  };
+}
+
+export function imageService(engine: Engine, { log }: ServiceOptions): ImageServiceServer {
+  const { read, write, pieces } = wrappers(log);
+  return {
+    listImages: read("ListImages", listImages(engine)),
+    streamImages: pieces("StreamImages", streamImages(engine)),
+    imageStatus: read("ImageStatus", imageStatus(engine)),
+    pullImage: write("PullImage", pullImage(engine)),
+    removeImage: write("RemoveImage", removeImage(engine)),
+    imageFsInfo: read("ImageFsInfo", imageFsInfo(engine)),
+  };
+}
+
+function wrappers(log: Logger) {
+  const refuse = (rpc: string) => (): never => {
+    throw new VmletError({ code: "NOT_IMPLEMENTED", rpc }, `${rpc} is not implemented by this version of vmlet`);
+  };
+  return {
+    read: <Req, Res>(rpc: string, answer: Unary<Req, Res>): handleUnaryCall<Req, Res> =>
+      unary(answer, { rpc, isRead: true, log }),
+    write: <Req, Res>(rpc: string, answer: Unary<Req, Res>): handleUnaryCall<Req, Res> =>
+      unary(answer, { rpc, isRead: false, log }),
+    pieces: <Req, Res>(rpc: string, answer: Streamed<Req, Res>): handleServerStreamingCall<Req, Res> =>
+      streamed(answer, { rpc, isRead: true, log }),
+    notYet: <Req, Res>(rpc: string): handleUnaryCall<Req, Res> => unary(refuse(rpc), { rpc, isRead: true, log }),
+    notYetStreamed: <Req, Res>(rpc: string): handleServerStreamingCall<Req, Res> =>
+      streamed(refuse(rpc), { rpc, isRead: true, log }),
+  };
+}

@@ -1,0 +1,150 @@
+// CreateContainer: disk, seed and a defined domain. Nothing runs yet.
+
+import { isDeepStrictEqual } from "node:util";
+import { VmletError } from "../model/failure.ts";
+import { type MachineId, newMachineId, type PodId } from "../model/ids.ts";
+import type { Image } from "../model/image.ts";
+import type { MachineFacts, MachineSpec } from "../model/machine.ts";
+import { domainNameOf } from "../model/machine-plan.ts";
+import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
+import type { SeedFile } from "../ports/seed.ts";
+import type { Parts } from "./parts.ts";
+import { annotationsOf, planMachine, planSeed } from "./plan-machine.ts";
+import { removeHeldMachine } from "./remove-machine.ts";
+
+/**
+ * Abort undoes what was done. The same call again, while the machine is not started, gives the same machine.
+ * @throws POD_NOT_FOUND IMAGE_NOT_FOUND SPEC_INVALID DISK_FULL; WRONG_STATE for a pod that is going down or that
+ *   has a live machine; NAME_TAKEN for another spec under the same name and attempt.
+ */
+export async function createMachine(
+  parts: Parts,
+  podId: PodId,
+  spec: MachineSpec,
+  signal: AbortSignal,
+): Promise<MachineId> {
+  return await parts.locks.run(
+    podId,
+    async () => {
+      const pod = readyPod(parts, podId);
+      const same = parts.pods.machinesOf(podId).find((machine) => isSameName(machine.facts.spec, spec));
+      if (same) return joinMachine(same, spec);
+      refuseSecond(parts, podId);
+      return await makeMachine(parts, pod, spec, signal);
+    },
+    signal,
+  );
+}
+
+function readyPod({ pods }: Parts, podId: PodId): PodRecord {
+  const pod = pods.pod(podId);
+  if (pod.state.at === "ready") return pod;
+  throw new VmletError(
+    { code: "WRONG_STATE", subject: "pod", state: pod.state.at },
+    `pod sandbox ${podId} is ${pod.state.at}: a container can only be created in a ready one`,
+  );
+}
+
+const isSameName = (a: MachineSpec, b: MachineSpec): boolean => a.name === b.name && a.attempt === b.attempt;
+
+function joinMachine({ facts, state }: MachineRecord, spec: MachineSpec): MachineId {
+  if (state.at === "created" && isDeepStrictEqual(facts.spec, spec)) return facts.machineId;
+  const name = `${spec.name} (attempt ${spec.attempt})`;
+  throw new VmletError(
+    { code: "NAME_TAKEN", name, holder: facts.machineId },
+    `container ${name} exists as ${facts.machineId}, which is ${state.at}; remove that one first or raise the attempt`,
+  );
+}
+
+function refuseSecond({ pods }: Parts, podId: PodId): void {
+  const live = pods.machinesOf(podId).find(({ state }) => state.at !== "exited");
+  if (!live) return;
+  const { machineId, spec } = live.facts;
+  throw new VmletError(
+    { code: "WRONG_STATE", subject: "pod", state: "occupied" },
+    `pod sandbox ${podId} has container ${spec.name} (${machineId}), which is ${live.state.at}: a VM pod runs one ` +
+      "container at a time, because pod and VM are one; run the second in a pod of its own",
+  );
+}
+
+async function makeMachine(parts: Parts, pod: PodRecord, spec: MachineSpec, signal: AbortSignal): Promise<MachineId> {
+  const { pods, images, disks, seed, hypervisor } = parts;
+  const image = imageOf(parts, spec);
+  const { files, notices } = await carryMounts(parts, pod, spec, signal);
+  const facts = factsOf(parts, pod, spec, image, notices);
+  const { machineId, podId } = facts;
+  // Everything that can be refused is refused here, before the first side effect.
+  planMachine(parts, pod, facts, { path: "/", format: image.format });
+  try {
+    await pods.addMachine({ facts, state: { at: "intended" } });
+    const held = await images.hold(image.digest, machineId, signal);
+    const plan = planMachine(parts, pod, facts, { path: held.path, format: image.format });
+    const virtualSizeBytes = Math.max(image.virtualSizeBytes, annotationsOf(pod).rootSizeBytes ?? 0);
+    const base = { ...plan.disk.base, virtualSizeBytes: image.virtualSizeBytes };
+    await disks.createOverlay({ path: plan.disk.overlayPath, base, virtualSizeBytes }, signal);
+    await seed.build(planSeed(parts, pod, facts, files), signal);
+    await hypervisor.define(plan, signal);
+    await pods.moveMachine(machineId, { type: "created" });
+    for (const notice of notices) parts.log.info("left out of the machine", { pod: podId, machine: machineId, notice });
+    return machineId;
+  } catch (error) {
+    await abandonMachine(parts, machineId, error);
+    throw error;
+  }
+}
+
+/** Undoes a machine that did not come about. When that fails too, its record stays for the next Remove. */
+async function abandonMachine(parts: Parts, machineId: MachineId, reason: unknown): Promise<void> {
+  try {
+    await removeHeldMachine(parts, machineId);
+  } catch (undoError) {
+    parts.log.error("machine could not be undone", { machine: machineId, error: undoError });
+    throw new SuppressedError(undoError, reason, "machine could not be undone");
+  }
+}
+
+function imageOf({ images }: Parts, { image }: MachineSpec): Image {
+  const found = images.find(image);
+  if (found) return found;
+  throw new VmletError(
+    { code: "IMAGE_NOT_FOUND", image },
+    `config.image.image: "${image}" is not on this node; pull it first`,
+  );
+}
+
+function factsOf(
+  { clock }: Parts,
+  pod: PodRecord,
+  spec: MachineSpec,
+  image: Image,
+  notices: readonly string[],
+): MachineFacts {
+  const machineId = newMachineId();
+  const { namespace, name } = pod.facts.spec;
+  return {
+    machineId,
+    podId: pod.facts.podId,
+    spec,
+    imageDigest: image.digest,
+    createdAtMs: clock.nowMs(),
+    domainName: domainNameOf(namespace, name, machineId),
+    notices,
+  };
+}
+
+/** Small files travel in the seed; what cannot is said, and fails no pod: the kubelet adds mounts to every one. */
+async function carryMounts(
+  { hostFiles }: Parts,
+  pod: PodRecord,
+  spec: MachineSpec,
+  signal: AbortSignal,
+): Promise<{ files: SeedFile[]; notices: string[] }> {
+  const files: SeedFile[] = [];
+  const notices = [...annotationsOf(pod).notices];
+  for (const mount of spec.mounts) {
+    const carried = await hostFiles.carry(mount, signal);
+    if (carried.is === "carried") files.push(...carried.files);
+    else notices.push(`mount ${mount.containerPath}: ${carried.why}`);
+  }
+  return { files, notices };
+}

@@ -1,0 +1,86 @@
+// The end of a machine: how it came to it, told once, truly, with its log complete.
+
+import { undoSignal } from "../lib/undo.ts";
+import type { MachineId } from "../model/ids.ts";
+import type { Exit, ExitReason } from "../model/machine.ts";
+import { tapNameOf } from "../model/machine-plan.ts";
+import type { MachineCondition, MachineSighting } from "../ports/hypervisor.ts";
+import type { MachineRecord } from "../ports/pod-store.ts";
+import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
+
+/** What the hypervisor no longer shows: the domain was removed under us, or the node was rebooted. */
+type Ended = Extract<MachineCondition, { is: "off" }>["ended"] | "vanished";
+
+/** Powers the machine off if need be and settles its exit. Exited: no change. The caller holds the pod's lock. */
+export async function endMachine(parts: Parts, machineId: MachineId): Promise<void> {
+  const { pods, hypervisor } = parts;
+  const { state } = pods.machine(machineId);
+  if (state.at === "exited") return;
+  await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
+  if (state.at === "intended" || state.at === "created") {
+    await settleExit(parts, pods.machine(machineId), "never-started");
+    return;
+  }
+  await settleExit(parts, pods.machine(machineId), await howItEnded(parts, machineId));
+}
+
+/** How the machine is while it is on; otherwise settles its exit. The caller holds the pod's lock. */
+export async function settleUnlessOn(
+  parts: Parts,
+  machineId: MachineId,
+  signal: AbortSignal,
+): Promise<MachineSighting | undefined> {
+  const sighting = await parts.hypervisor.look(machineId, signal);
+  if (sighting?.condition.is === "on") return sighting;
+  await settleExit(parts, parts.pods.machine(machineId), sighting?.condition.ended ?? "vanished");
+  return undefined;
+}
+
+async function howItEnded({ hypervisor }: Parts, machineId: MachineId): Promise<Ended> {
+  const sighting = await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
+  if (!sighting) return "vanished";
+  return sighting.condition.is === "off" ? sighting.condition.ended : "unknown";
+}
+
+async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Promise<void> {
+  const { pods, consoleLogs, wiring, seed, store, clock, log } = parts;
+  const { machineId, podId } = record.facts;
+  const pod = pods.findPod(podId);
+  const finishedAtMs = clock.nowMs();
+  await consoleLogs.finish(machineId, undoSignal(UNDO_LIMIT_MS));
+  if (pod) {
+    const { netnsPath } = pod.facts;
+    await wiring.unwire({ podId, netnsPath, tapName: tapNameOf(machineId) }, undoSignal(UNDO_LIMIT_MS));
+  }
+  const workloadExitCode = await seed.readInitReport(store.pathsOf(podId, machineId).initReportPath);
+  const exit = { finishedAtMs, ...verdictOn(ended, workloadExitCode) };
+  pods.setCondition(machineId, undefined);
+  await pods.moveMachine(machineId, { type: "ended", exit });
+  log.info("machine exited", { machine: machineId, pod: podId, ended, exitCode: exit.exitCode, reason: exit.reason });
+}
+
+/** The workload's own word counts first; then how the domain ended. */
+export function verdictOn(ended: Ended, workloadExitCode: number | undefined): Omit<Exit, "finishedAtMs"> {
+  if (workloadExitCode !== undefined)
+    return { exitCode: workloadExitCode, reason: workloadExitCode === 0 ? "Completed" : "Error", message: "" };
+  switch (ended) {
+    case "shutdown":
+      return { exitCode: 0, reason: "Completed", message: "" };
+    case "never-started":
+      return failed(137, "stopped before it was started");
+    case "destroyed":
+      return failed(137, "powered off without the guest's consent");
+    case "crashed":
+      return failed(255, "the guest panicked or QEMU crashed");
+    case "failed":
+      return failed(255, "QEMU could not start or go on");
+    case "vanished":
+      return failed(137, "the domain is gone: it was undefined, or the node was restarted");
+    case "unknown":
+      return failed(137, "it ended while nobody watched");
+  }
+}
+
+function failed(exitCode: number, message: string): { exitCode: number; reason: ExitReason; message: string } {
+  return { exitCode, reason: "Error", message };
+}

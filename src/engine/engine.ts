@@ -1,0 +1,75 @@
+// The use cases as one value: what the CRI face and recovery call.
+
+import { KeyedLock } from "../lib/keyed-lock.ts";
+import type { MachineId, PodId } from "../model/ids.ts";
+import type { MachineSpec } from "../model/machine.ts";
+import type { PodSpec } from "../model/pod.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
+import type { StoredPods } from "../ports/pod-store.ts";
+import { createMachine } from "./create-machine.ts";
+import { type Health, hypervisorHealth } from "./health.ts";
+import type { EngineOptions, Parts, Ports } from "./parts.ts";
+import { Pods } from "./pods.ts";
+import { reconcile } from "./recover.ts";
+import { removeMachine } from "./remove-machine.ts";
+import { removePod } from "./remove-pod.ts";
+import { reopenLog } from "./reopen-log.ts";
+import { runPod } from "./run-pod.ts";
+import { startMachine } from "./start-machine.ts";
+import { stopMachine } from "./stop-machine.ts";
+import { stopPod } from "./stop-pod.ts";
+import { watchMachines } from "./watch-machines.ts";
+
+export interface Engine {
+  readonly clock: Clock;
+  readonly images: ImageStore;
+  readonly pods: Pods;
+  runPod(spec: PodSpec, signal: AbortSignal): Promise<PodId>;
+  stopPod(podId: PodId, signal: AbortSignal): Promise<void>;
+  removePod(podId: PodId, signal: AbortSignal): Promise<void>;
+  createMachine(podId: PodId, spec: MachineSpec, signal: AbortSignal): Promise<MachineId>;
+  startMachine(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  stopMachine(machineId: MachineId, graceMs: number, signal: AbortSignal): Promise<void>;
+  removeMachine(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  reopenLog(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  health(signal: AbortSignal): Promise<Health>;
+  networkStatus: Ports["network"]["status"];
+  diskUsage(): Promise<FilesystemUsage>;
+}
+
+/** What `Engine` needs to be alive: watching, and making up for what happened while nobody watched. */
+export interface LivingEngine extends AsyncDisposable {
+  readonly engine: Engine;
+  /** Makes records, libvirt and the kernel agree; repeated by itself whenever libvirtd comes back. */
+  recover(signal: AbortSignal): Promise<void>;
+}
+
+export function createEngine(ports: Ports, options: EngineOptions, stored: StoredPods): LivingEngine {
+  const parts: Parts = { ...ports, options, pods: new Pods(ports.store, stored), locks: new KeyedLock() };
+  const watch = watchMachines(parts, async (signal) => await reconcile(parts, signal));
+  const bind =
+    <Args extends unknown[], Result>(useCase: (parts: Parts, ...args: Args) => Result) =>
+    (...args: Args): Result =>
+      useCase(parts, ...args);
+  return {
+    engine: {
+      clock: parts.clock,
+      images: parts.images,
+      pods: parts.pods,
+      runPod: bind(runPod),
+      stopPod: bind(stopPod),
+      removePod: bind(removePod),
+      createMachine: bind(createMachine),
+      startMachine: bind(startMachine),
+      stopMachine: bind(stopMachine),
+      removeMachine: bind(removeMachine),
+      reopenLog: bind(reopenLog),
+      health: bind(hypervisorHealth),
+      networkStatus: async () => await parts.network.status(),
+      diskUsage: async () => await parts.store.usage(),
+    },
+    recover: bind(reconcile),
+    [Symbol.asyncDispose]: async () => await watch[Symbol.asyncDispose](),
+  };
+}

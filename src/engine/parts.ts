@@ -1,0 +1,52 @@
+// What use cases work with: the ports, the records, one lock a pod.
+
+import type { KeyedLock } from "../lib/keyed-lock.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ConsoleLogs } from "../ports/console-log.ts";
+import type { Disks } from "../ports/disks.ts";
+import type { HostFiles } from "../ports/host-files.ts";
+import type { Hypervisor } from "../ports/hypervisor.ts";
+import type { ImageStore } from "../ports/image-store.ts";
+import type { Logger } from "../ports/logger.ts";
+import type { Netns } from "../ports/netns.ts";
+import type { Network } from "../ports/network.ts";
+import type { PodStore } from "../ports/pod-store.ts";
+import type { Seed } from "../ports/seed.ts";
+import type { Wiring } from "../ports/wiring.ts";
+import type { Pods } from "./pods.ts";
+
+export interface Ports {
+  readonly clock: Clock;
+  readonly consoleLogs: ConsoleLogs;
+  readonly disks: Disks;
+  readonly hostFiles: HostFiles;
+  readonly hypervisor: Hypervisor;
+  readonly images: ImageStore;
+  readonly log: Logger;
+  readonly netns: Netns;
+  readonly network: Network;
+  readonly seed: Seed;
+  readonly store: PodStore;
+  readonly wiring: Wiring;
+}
+
+export interface EngineOptions {
+  /** Guest memory where the pod names no limit. */
+  readonly defaultMemoryBytes: number;
+  /** What QEMU needs beside the guest's memory; taken from the limit as far as linux.overhead does not cover it. */
+  readonly overheadBytes: number;
+  readonly minMemoryBytes: number;
+  /** A cgroup that does not exist cannot be a partition. */
+  readonly cgroupExists: (path: string) => boolean;
+  readonly hasMachined: boolean;
+}
+
+export interface Parts extends Ports {
+  readonly options: EngineOptions;
+  readonly pods: Pods;
+  /** Key: pod id, or a pod's name while it has no id yet. */
+  readonly locks: KeyedLock;
+}
+
+/** How long one undo may take: libvirt's destroy plus CNI's DEL, with room. */
+export const UNDO_LIMIT_MS = 90_000;

@@ -1,0 +1,64 @@
+// After a restart of the daemon or of libvirtd. Assumptions: (1) records say what was intended and what was done, with
+// at most one step missing; (2) libvirt and the kernel say what is; (3) meanwhile guests may have ended, a person may
+// have used virsh, and the node may have been rebooted, which leaves records and domains but no netns and no QEMU.
+
+import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
+import { settleUnlessOn } from "./end-machine.ts";
+import type { Parts } from "./parts.ts";
+import { removeHeldMachine } from "./remove-machine.ts";
+import { abandonPod } from "./run-pod.ts";
+import { connect, resumeStart } from "./start-machine.ts";
+
+/** Makes records, libvirt and the kernel agree. One pod's trouble is logged and costs only that pod. */
+export async function reconcile(parts: Parts, signal: AbortSignal): Promise<void> {
+  await reportStrangers(parts, signal);
+  for (const pod of parts.pods.pods()) {
+    try {
+      await parts.locks.run(pod.facts.podId, async () => await reconcilePod(parts, pod, signal), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      parts.log.error("pod could not be reconciled", { pod: pod.facts.podId, error });
+    }
+  }
+}
+
+async function reconcilePod(parts: Parts, { facts: { podId } }: PodRecord, signal: AbortSignal): Promise<void> {
+  const pod = parts.pods.findPod(podId);
+  if (!pod) return;
+  if (pod.state.at === "intended") {
+    await abandonPod(parts, pod, "the daemon ended before the pod was ready"); // nobody was told its id
+    return;
+  }
+  if (pod.state.at === "ready" && !(await parts.netns.exists(podId))) {
+    parts.log.warn("pod lost its network namespace (was the node rebooted?)", { pod: podId });
+    await parts.pods.movePod(podId, { type: "netns-lost" });
+  }
+  for (const machine of parts.pods.machinesOf(podId)) await reconcileMachine(parts, machine, signal);
+}
+
+async function reconcileMachine(parts: Parts, machine: MachineRecord, signal: AbortSignal): Promise<void> {
+  const { machineId, podId } = machine.facts;
+  switch (machine.state.at) {
+    case "intended":
+      return await removeHeldMachine(parts, machineId); // nobody was told its id
+    case "starting":
+      return await resumeStart(parts, machineId, signal);
+    case "running":
+    case "stopping": {
+      const pod = parts.pods.pod(podId);
+      if (!(await settleUnlessOn(parts, machineId, signal))) return;
+      if (pod.state.at === "ready") await connect(parts, pod, machine, signal);
+      return;
+    }
+    case "created":
+    case "exited":
+      return;
+  }
+}
+
+/** Domains that carry our metadata but have no record (a lost state folder) are reported, never touched. */
+async function reportStrangers({ hypervisor, pods, log }: Parts, signal: AbortSignal): Promise<void> {
+  for (const { machineId, domainName } of await hypervisor.list(signal)) {
+    if (!pods.findMachine(machineId)) log.warn("domain of ours has no record; left alone", { domain: domainName });
+  }
+}

@@ -1,0 +1,119 @@
+// StartContainer: the domain is started paused, wired to the pod's network, and let go.
+
+import { undoSignal } from "../lib/undo.ts";
+import { VmletError } from "../model/failure.ts";
+import type { MachineId } from "../model/ids.ts";
+import { tapNameOf } from "../model/machine-plan.ts";
+import type { ConsoleLogRequest } from "../ports/console-log.ts";
+import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
+import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
+import { planMachine } from "./plan-machine.ts";
+import { wireRequestOf } from "./wire-machine.ts";
+
+/**
+ * How a machine gets to running: one step, so that another (a warm clone, a restored checkpoint) can take its place.
+ * Resolves with the guest's CPUs running.
+ */
+export type Launch = (parts: Parts, pod: PodRecord, machine: MachineRecord, signal: AbortSignal) => Promise<void>;
+
+/**
+ * Abort powers the machine off again: it is created as before. A guest's boot is not waited for.
+ * @throws MACHINE_NOT_FOUND; WRONG_STATE unless the machine is created and its pod ready.
+ */
+export async function startMachine(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
+  const { podId } = parts.pods.machine(machineId).facts;
+  await parts.locks.run(podId, async () => await startHeldMachine(parts, machineId, coldBoot, signal), signal);
+}
+
+async function startHeldMachine(
+  parts: Parts,
+  machineId: MachineId,
+  launch: Launch,
+  signal: AbortSignal,
+): Promise<void> {
+  const { pods, clock } = parts;
+  const machine = pods.machine(machineId);
+  const pod = pods.pod(machine.facts.podId);
+  if (pod.state.at !== "ready")
+    throw new VmletError(
+      { code: "WRONG_STATE", subject: "pod", state: pod.state.at },
+      `pod sandbox ${pod.facts.podId} is ${pod.state.at}: its container cannot be started`,
+    );
+  await powerOffPredecessors(parts, machine);
+  await pods.moveMachine(machineId, { type: "start-asked" });
+  try {
+    await launch(parts, pod, pods.machine(machineId), signal);
+    await pods.moveMachine(machineId, { type: "started", nowMs: clock.nowMs() });
+  } catch (error) {
+    await undoStart(parts, pod, machineId, error);
+    throw error;
+  }
+}
+
+/** Finishes a start that the daemon's death cut off: what is missing is done, what was done is left. */
+export async function resumeStart(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
+  const { pods, hypervisor, clock } = parts;
+  const machine = pods.machine(machineId);
+  const pod = pods.pod(machine.facts.podId);
+  const sighting = await hypervisor.look(machineId, signal);
+  if (sighting?.condition.is !== "on" || pod.state.at !== "ready") {
+    await undoStart(parts, pod, machineId, "the daemon ended before the start was complete");
+    return;
+  }
+  await connect(parts, pod, machine, signal);
+  if (sighting.condition.paused === "start") await hypervisor.resume(machineId, signal);
+  await pods.moveMachine(machineId, { type: "started", nowMs: clock.nowMs() });
+}
+
+/** QEMU from zero, CPUs stopped until the network is there. */
+const coldBoot: Launch = async (parts, pod, machine, signal) => {
+  const { hypervisor, images } = parts;
+  const { machineId, imageDigest } = machine.facts;
+  const { path, image } = await images.hold(imageDigest, machineId, signal);
+  // Again, because libvirt may have lost it since; the same definition changes nothing.
+  await hypervisor.define(planMachine(parts, pod, machine.facts, { path, format: image.format }), signal);
+  await hypervisor.startPaused(machineId, signal);
+  await connect(parts, pod, machine, signal);
+  await hypervisor.resume(machineId, signal);
+};
+
+/** Network and log. Connected already: repairs what is missing. */
+export async function connect(
+  parts: Parts,
+  pod: PodRecord,
+  { facts: { machineId, podId, spec } }: MachineRecord,
+  signal: AbortSignal,
+): Promise<void> {
+  const request = wireRequestOf(pod, tapNameOf(machineId));
+  if (request) await parts.wiring.wire(request, signal);
+  const { consoleFilePath, consolePositionPath: positionPath } = parts.store.pathsOf(podId, machineId);
+  const log: ConsoleLogRequest = { machineId, consoleFilePath, positionPath, logPath: spec.logPath };
+  await parts.consoleLogs.follow(log, signal);
+}
+
+async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, reason: unknown): Promise<void> {
+  const { pods, hypervisor, wiring, consoleLogs, log } = parts;
+  const { podId, netnsPath } = pod.facts;
+  try {
+    await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
+    await wiring.unwire({ podId, netnsPath, tapName: tapNameOf(machineId) }, undoSignal(UNDO_LIMIT_MS));
+    await consoleLogs.finish(machineId, undoSignal(UNDO_LIMIT_MS));
+    await pods.moveMachine(machineId, { type: "start-undone" });
+  } catch (undoError) {
+    log.error("start could not be undone", { machine: machineId, error: undoError });
+    throw new SuppressedError(undoError, reason, "start could not be undone");
+  }
+}
+
+/** Two VMs must never share a MAC or a disk: an earlier attempt that a person started by hand goes first. */
+async function powerOffPredecessors(parts: Parts, { facts }: MachineRecord): Promise<void> {
+  const { pods, hypervisor, log } = parts;
+  for (const other of pods.machinesOf(facts.podId)) {
+    const { machineId } = other.facts;
+    if (machineId === facts.machineId) continue;
+    const sighting = await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
+    if (sighting?.condition.is !== "on") continue;
+    log.warn("earlier attempt was started by hand: powering it off", { machine: machineId, pod: facts.podId });
+    await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
+  }
+}

@@ -1,0 +1,27 @@
+// StopPodSandbox: every machine off, the network given back. Repeated by the kubelet until it succeeds.
+
+import type { PodId } from "../model/ids.ts";
+import { endMachine } from "./end-machine.ts";
+import type { Parts } from "./parts.ts";
+import { takeDownNetwork } from "./run-pod.ts";
+
+/** Unknown or stopped: no change. What fails is remembered in the pod's state and tried again by the next call. */
+export async function stopPod(parts: Parts, podId: PodId, signal: AbortSignal): Promise<void> {
+  await parts.locks.run(podId, async () => await stopHeldPod(parts, podId), signal);
+}
+
+/** As stopPod, for a caller that holds the pod's lock. Abort ends the waiting for the lock, not the work. */
+export async function stopHeldPod(parts: Parts, podId: PodId): Promise<void> {
+  const { pods, clock } = parts;
+  if (!pods.findPod(podId)) return;
+  const { at } = await pods.movePod(podId, { type: "stop-asked" });
+  if (at === "stopped") return;
+  try {
+    for (const machine of pods.machinesOf(podId)) await endMachine(parts, machine.facts.machineId);
+    await takeDownNetwork(parts, pods.pod(podId));
+  } catch (error) {
+    await pods.movePod(podId, { type: "stop-failed", error: String(error) });
+    throw error;
+  }
+  await pods.movePod(podId, { type: "stopped", nowMs: clock.nowMs() });
+}

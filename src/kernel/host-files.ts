@@ -1,0 +1,68 @@
+// Copies of what the kubelet mounts, as far as they are small enough to travel in the seed.
+
+import { constants } from "node:fs";
+import { open, readdir, realpath, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Mount } from "../model/machine.ts";
+import type { CarriedMount, HostFiles } from "../ports/host-files.ts";
+import type { SeedFile } from "../ports/seed.ts";
+
+const MAX_FILE_BYTES = 256 << 10;
+const MAX_FILES = 64;
+const MAX_MOUNT_BYTES = 1 << 20;
+/** A file there would be a device in a container; a guest has its own /dev, /proc and /sys. */
+const GUEST_OWN = /^\/(dev|proc|sys)(\/|$)/;
+
+export function createHostFiles(): HostFiles {
+  return {
+    carry: async (mount, signal) => {
+      try {
+        return await carry(mount, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        return leftOut(`${mount.hostPath} cannot be read (${error instanceof Error ? error.message : String(error)})`);
+      }
+    },
+  };
+}
+
+async function carry({ containerPath, hostPath }: Mount, signal: AbortSignal): Promise<CarriedMount> {
+  if (!containerPath.startsWith("/")) return leftOut("its path in the container is not absolute");
+  if (GUEST_OWN.test(containerPath)) return leftOut("the guest has its own file system there");
+  const found = await stat(hostPath);
+  if (found.isFile()) return asCarried([await readSmall(hostPath, containerPath, found.mode)]);
+  if (found.isDirectory()) return await carryFolder(hostPath, containerPath, signal);
+  return leftOut("it is neither a file nor a folder");
+}
+
+/** Token and config-map folders: files behind links (`token -> ..data/token`), one level. */
+async function carryFolder(hostPath: string, guestPath: string, signal: AbortSignal): Promise<CarriedMount> {
+  const names = (await readdir(hostPath)).filter((name) => !name.startsWith(".."));
+  if (names.length > MAX_FILES) return leftOut(`it has ${names.length} entries, only ${MAX_FILES} are copied`);
+  const root = await realpath(hostPath);
+  const files: SeedFile[] = [];
+  for (const name of names) {
+    signal.throwIfAborted();
+    const path = await realpath(join(root, name));
+    if (!path.startsWith(`${root}/`)) return leftOut(`${name} leads out of the folder`);
+    const found = await stat(path);
+    if (!found.isFile()) return leftOut(`${name} is not a plain file; only flat folders of small files are copied`);
+    files.push(await readSmall(path, join(guestPath, name), found.mode));
+  }
+  return asCarried(files);
+}
+
+async function readSmall(path: string, guestPath: string, mode: number): Promise<SeedFile> {
+  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const { size } = await file.stat();
+  if (size > MAX_FILE_BYTES) throw new Error(`${size} bytes, only files up to ${MAX_FILE_BYTES} are copied`);
+  return { guestPath, content: await file.readFile(), mode: mode & 0o777 };
+}
+
+function asCarried(files: SeedFile[]): CarriedMount {
+  const totalBytes = files.reduce((sum, { content }) => sum + content.length, 0);
+  if (totalBytes > MAX_MOUNT_BYTES) return leftOut(`${totalBytes} bytes, only ${MAX_MOUNT_BYTES} are copied`);
+  return { is: "carried", files };
+}
+
+const leftOut = (why: string): CarriedMount => ({ is: "left-out", why });

@@ -1,0 +1,67 @@
+// What a pod's author may ask of vmlet beside the pod spec: annotations under vmlet.dev/.
+
+import { invalid } from "./failure.ts";
+import { parseBytes } from "./quantity.ts";
+
+export interface Annotations {
+  /** Any kind of cloud-init user-data, verbatim; empty: none. */
+  readonly userData: string;
+  /** One OpenSSH public key each. */
+  readonly sshKeys: readonly string[];
+  /** Name of a domain template on the node. */
+  readonly template: string;
+  /** Size of the root disk; never below the image's. */
+  readonly rootSizeBytes?: number;
+  /** Annotations of ours that this version does not know. */
+  readonly notices: readonly string[];
+}
+
+const PREFIX = "vmlet.dev/";
+const KNOWN = ["user-data", "ssh-keys", "template", "root-size"];
+const MAX_USER_DATA_BYTES = 256 << 10; // the API server's own limit for all annotations together
+const SSH_KEY = /^(?:[a-z][a-z0-9@.,="* -]* )?(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: [^\r\n]*)?$/;
+
+/** @throws SPEC_INVALID naming the annotation. */
+export function parseAnnotations(annotations: Readonly<Record<string, string>>): Annotations {
+  const value = (name: string): string => annotations[PREFIX + name] ?? "";
+  const unknown = Object.keys(annotations).filter(
+    (key) => key.startsWith(PREFIX) && !KNOWN.includes(key.slice(PREFIX.length)),
+  );
+  const rootSize = value("root-size");
+  return {
+    userData: userDataOf(value("user-data")),
+    sshKeys: sshKeysOf(value("ssh-keys")),
+    template: templateOf(value("template")),
+    ...(rootSize === "" ? {} : { rootSizeBytes: sizeOf(rootSize) }),
+    notices: unknown.map((key) => `annotation ${key} is not known to this version of vmlet`),
+  };
+}
+
+const field = (name: string): string => `config.annotations["${PREFIX}${name}"]`;
+
+function userDataOf(text: string): string {
+  if (Buffer.byteLength(text) > MAX_USER_DATA_BYTES)
+    throw invalid(field("user-data"), `more than ${MAX_USER_DATA_BYTES} bytes`);
+  if (text.includes("\0")) throw invalid(field("user-data"), "must not contain a NUL character");
+  return text;
+}
+
+function sshKeysOf(text: string): readonly string[] {
+  const lines = text.split("\n").map((line) => line.trim());
+  const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
+  const bad = keys.findIndex((key) => !SSH_KEY.test(key));
+  if (bad >= 0) throw invalid(field("ssh-keys"), `key ${bad + 1} is not an OpenSSH public key; one key a line`);
+  return keys;
+}
+
+function templateOf(name: string): string {
+  if (name === "") return "linux";
+  if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) return name;
+  throw invalid(field("template"), `"${name}" is no template name: lower-case letters, digits and dashes`);
+}
+
+function sizeOf(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes !== undefined && bytes > 0) return Math.ceil(bytes / 512) * 512;
+  throw invalid(field("root-size"), `"${text}" is no size such as 20Gi`);
+}

@@ -1,0 +1,90 @@
+// How much of a node a machine takes: guest memory, CPUs and the cgroup, from what the kubelet said.
+
+import { invalid } from "./failure.ts";
+import type { CpuPlan } from "./machine-plan.ts";
+import type { Resources } from "./resources.ts";
+
+export interface SizingOptions {
+  readonly defaultMemoryBytes: number;
+  /** What QEMU needs beside the guest's memory. */
+  readonly overheadBytes: number;
+  readonly minMemoryBytes: number;
+}
+
+export interface SizingRequest {
+  readonly resources: Resources;
+  /** What the RuntimeClass set aside beside the containers' limits. */
+  readonly overhead: Resources;
+}
+
+const MIB = 1 << 20;
+const MAX_VCPUS = 255;
+/** The kernel's own default, used where only a quota is said. */
+const DEFAULT_PERIOD_US = 100_000;
+
+/** @throws SPEC_INVALID naming the field, when the limit leaves too little for a guest. */
+export function sizeMachine(
+  request: SizingRequest,
+  options: SizingOptions,
+): { readonly memoryBytes: number; readonly cpu: CpuPlan } {
+  return { memoryBytes: guestMemoryBytes(request, options), cpu: cpuPlanOf(request.resources) };
+}
+
+/**
+ * The pod's cgroup holds guest and QEMU both: limit + overhead. So the guest gets the limit, less what the overhead
+ * leaves uncovered; whole MiB, because libvirt rounds up and the cgroup would not.
+ */
+function guestMemoryBytes({ resources, overhead }: SizingRequest, options: SizingOptions): number {
+  const limitBytes = resources.memoryLimitBytes;
+  if (limitBytes === undefined || limitBytes < 0) return options.defaultMemoryBytes;
+  const uncoveredBytes = Math.max(0, options.overheadBytes - (overhead.memoryLimitBytes ?? 0));
+  const memoryBytes = Math.floor((limitBytes - uncoveredBytes) / MIB) * MIB;
+  if (memoryBytes >= options.minMemoryBytes) return memoryBytes;
+  throw invalid(
+    "config.linux.resources.memory_limit_in_bytes",
+    `${mib(limitBytes)} less ${mib(uncoveredBytes)} that QEMU needs leaves ${mib(Math.max(0, memoryBytes))} for the guest, ` +
+      `and ${mib(options.minMemoryBytes)} are the least; raise the limit, or let the RuntimeClass set ` +
+      `overhead.podFixed.memory to ${mib(options.overheadBytes)}`,
+  );
+}
+
+const mib = (bytes: number): string => `${Math.floor(bytes / MIB)}Mi`;
+
+function cpuPlanOf({ cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus }: Resources): CpuPlan {
+  const periodUs = cpuPeriodUs ?? DEFAULT_PERIOD_US;
+  const isLimited = cpuQuotaUs !== undefined && cpuQuotaUs > 0;
+  return {
+    count: isLimited ? Math.min(MAX_VCPUS, Math.max(1, Math.ceil(cpuQuotaUs / periodUs))) : 1,
+    ...(cpuShares === undefined ? {} : { shares: cpuShares }),
+    ...(isLimited ? { periodUs, quotaUs: cpuQuotaUs } : {}),
+    ...(cpusetCpus === undefined ? {} : { cpuset: cpusetCpus }),
+  };
+}
+
+export interface CgroupFacts {
+  /** systemd-machined registers the node's machines. */
+  readonly hasMachined: boolean;
+  /** Whether the cgroup is there in every mounted hierarchy. */
+  readonly exists: (cgroupPath: string) => boolean;
+}
+
+/**
+ * libvirt's name for the pod's cgroup, or undefined where libvirt's default must do. libvirt appends `.partition` to
+ * a path component without a dot and, with machined, spells a slice as its components.
+ */
+export function partitionOf(cgroupParent: string, { hasMachined, exists }: CgroupFacts): string | undefined {
+  if (!/^\/?[A-Za-z0-9_.:-]+(\/[A-Za-z0-9_.:-]+)*$/.test(cgroupParent) || cgroupParent.includes("..")) return undefined;
+  const slices = cgroupParent.split("/").filter((part) => part !== "");
+  const isSystemd = slices.every((part) => part.endsWith(".slice"));
+  if (!isSystemd) return undefined; // cgroupfs-style parents cannot be said to libvirt
+  const path = `/${slices.flatMap(parentsOf).join("/")}`;
+  if (hasMachined) return `/${(slices.at(-1) ?? "").replace(/\.slice$/, "").replaceAll("-", "/")}`;
+  return exists(path) ? path : undefined;
+}
+
+/** `a-b.slice` lies in `a.slice`: systemd's way of spelling a tree in one name. */
+function parentsOf(slice: string, index: number, all: readonly string[]): string[] {
+  if (index < all.length - 1 || all.length > 1) return [slice];
+  const parts = slice.replace(/\.slice$/, "").split("-");
+  return parts.map((_, count) => `${parts.slice(0, count + 1).join("-")}.slice`);
+}

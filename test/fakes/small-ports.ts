@@ -1,0 +1,77 @@
+// Ports whose fakes are a few lines each: they remember what there is, so that a test can see what was left.
+
+import type { MachineId } from "../../src/model/ids.ts";
+import type { Clock } from "../../src/ports/clock.ts";
+import type { ConsoleLogRequest, ConsoleLogs } from "../../src/ports/console-log.ts";
+import type { Disks, OverlayRequest } from "../../src/ports/disks.ts";
+import type { HostFiles } from "../../src/ports/host-files.ts";
+import type { Logger } from "../../src/ports/logger.ts";
+import type { Seed, SeedRequest } from "../../src/ports/seed.ts";
+
+export class FakeClock implements Clock {
+  now = 1_700_000_000_000;
+
+  nowMs(): number {
+    return this.now;
+  }
+}
+
+export class FakeConsoleLogs implements ConsoleLogs {
+  readonly followed = new Map<MachineId, ConsoleLogRequest>();
+  readonly reopened: MachineId[] = [];
+
+  async follow(request: ConsoleLogRequest, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.followed.set(request.machineId, request);
+  }
+
+  async finish(machineId: MachineId, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.followed.delete(machineId);
+  }
+
+  async reopen(machineId: MachineId, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.reopened.push(machineId);
+  }
+}
+
+export class FakeDisks implements Disks {
+  readonly overlays = new Map<string, OverlayRequest>();
+
+  async createOverlay(request: OverlayRequest, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.overlays.set(request.path, request);
+  }
+}
+
+export class FakeSeed implements Seed {
+  readonly built = new Map<string, SeedRequest>();
+  /** What the guest reported, by the report's path. */
+  readonly reports = new Map<string, number>();
+
+  async build(request: SeedRequest, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.built.set(request.seedPath, request);
+  }
+
+  async readInitReport(initReportPath: string): Promise<number | undefined> {
+    return this.reports.get(initReportPath);
+  }
+}
+
+export const fakeHostFiles: HostFiles = {
+  carry: async ({ containerPath }) =>
+    containerPath.startsWith("/dev/")
+      ? { is: "left-out", why: "the guest has its own file system there" }
+      : { is: "carried", files: [{ guestPath: containerPath, content: Buffer.from("x"), mode: 0o644 }] },
+};
+
+/** Keeps nothing; a test that wants the lines takes its own. */
+export const silentLog: Logger = {
+  error: () => {},
+  warn: () => {},
+  info: () => {},
+  debug: () => {},
+  child: () => silentLog,
+};
