@@ -28,8 +28,12 @@ export const libvirtSection = z
       .max(4096)
       .default(32)
       .describe("MiB of translated code that an emulated machine may keep"),
-    callLimitMs: limitMs()
-      .default(30_000)
-      .describe("Milliseconds that one call may take; a domain whose call takes longer is quarantined"),
+    limitMs: z
+      .strictObject({
+        read: limitMs().default(10_000).describe("Milliseconds that a call may take which only reads"),
+        lifecycle: limitMs().default(30_000).describe("Milliseconds for starting, stopping and the like"),
+        slow: limitMs().default(60_000).describe("Milliseconds for the guest agent, statistics and the like"),
+      })
+      .prefault({}),
   })
   .prefault({});

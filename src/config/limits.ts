@@ -1,7 +1,7 @@
 // Limits that belong to no single part.
 
 import { z } from "zod";
-import { bytes, limitMs } from "./field.ts";
+import { limitMs } from "./field.ts";
 
 export const limitsSection = z
   .strictObject({
@@ -9,8 +9,5 @@ export const limitsSection = z
       .default(110_000)
       .describe("Milliseconds that a call of the kubelet may take, pulls apart; its own limit is two minutes"),
     undoMs: limitMs().default(30_000).describe("Milliseconds that one step of an undo may take"),
-    consoleFileMaxBytes: bytes()
-      .prefault("64Mi")
-      .describe("Bytes of console output that wait for the daemon; more than that is dropped, with a marker line"),
   })
   .prefault({});

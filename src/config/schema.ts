@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { cniSection } from "./cni.ts";
+import { consoleSection } from "./console.ts";
 import { absolutePath } from "./field.ts";
 import { imagesSection } from "./images.ts";
 import { kernelSection } from "./kernel.ts";
@@ -28,6 +29,7 @@ export const configSchema = z.strictObject({
   images: imagesSection,
   kernel: kernelSection,
   machine: machineSection,
+  console: consoleSection,
   limits: limitsSection,
 });
 

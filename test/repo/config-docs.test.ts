@@ -13,7 +13,8 @@ test("every setting says what it is, and a number says in its name what it count
   for (const setting of listSettings()) {
     const name = setting.path.join(".");
     expect(setting.doc, name).not.toBe("");
-    if (setting.kind === "integer" || setting.kind === "quantity") expect(name).toMatch(/(Ms|Bytes|MiB|Redirects)$/);
+    if (setting.kind === "integer" || setting.kind === "quantity")
+      expect(name).toMatch(/(Ms|Bytes|MiB|Redirects)($|\.)/);
   }
 });
 
