@@ -88,15 +88,16 @@ async function makeMachine(parts: Parts, pod: PodRecord, spec: MachineSpec, sign
     for (const notice of notices) parts.log.info("left out of the machine", { pod: podId, machine: machineId, notice });
     return machineId;
   } catch (error) {
-    await abandonMachine(parts, machineId, error);
+    await abandonMachine(parts, facts, error);
     throw error;
   }
 }
 
 /** Undoes a machine that did not come about. When that fails too, its record stays for the next Remove. */
-async function abandonMachine(parts: Parts, machineId: MachineId, reason: unknown): Promise<void> {
+async function abandonMachine(parts: Parts, { podId, machineId }: MachineFacts, reason: unknown): Promise<void> {
   try {
     await removeHeldMachine(parts, machineId);
+    await parts.store.removeMachine(podId, machineId); // where the very first save failed half-way
   } catch (undoError) {
     parts.log.error("machine could not be undone", { machine: machineId, error: undoError });
     throw new SuppressedError(undoError, reason, "machine could not be undone");

@@ -88,7 +88,7 @@ export class Pods {
     const record = this.pod(podId);
     const state = nextPodState(record.state, event);
     if (state === record.state) return state;
-    await this.#store.savePodState(podId, state);
+    await saveOrPutBack((it) => this.#store.savePodState(podId, it), state, record.state);
     this.#pods.set(podId, { ...record, state });
     this.#tell({ type: "pod", podId });
     return state;
@@ -112,7 +112,7 @@ export class Pods {
     const record = this.machine(machineId);
     const state = nextMachineState(record.state, event);
     if (state === record.state) return state;
-    await this.#store.saveMachineState(record.facts.podId, machineId, state);
+    await saveOrPutBack((it) => this.#store.saveMachineState(record.facts.podId, machineId, it), state, record.state);
     this.#machines.set(machineId, { ...record, state });
     this.#tellMachine(record);
     return state;
@@ -163,6 +163,16 @@ export class Pods {
 
   #tellMachine({ facts: { machineId, podId } }: MachineRecord): void {
     this.#tell({ type: "machine", machineId, podId });
+  }
+}
+
+/** A save that failed may have reached the disk all the same: disk and memory must not disagree. */
+async function saveOrPutBack<State>(save: (it: State) => Promise<void>, next: State, last: State): Promise<void> {
+  try {
+    await save(next);
+  } catch (error) {
+    await save(last).catch(() => {}); // the first failure is the one to tell; recovery copes with either state
+    throw error;
   }
 }
 

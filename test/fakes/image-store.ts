@@ -44,6 +44,11 @@ export class FakeImageStore implements ImageStore {
     return [...this.#names.values(), ...this.#holds.values()].some((image) => image.digest === digest);
   }
 
+  /** Who keeps bytes now. */
+  heldBy(): readonly MachineId[] {
+    return [...this.#holds.keys()];
+  }
+
   async pull(text: string, signal: AbortSignal): Promise<Image> {
     const reference = parseReference(text);
     await untilAborted(this.gate, signal);
