@@ -7,7 +7,6 @@ import { absolutePath } from "./field.ts";
 import { imagesSection } from "./images.ts";
 import { kernelSection } from "./kernel.ts";
 import { libvirtSection } from "./libvirt.ts";
-import { limitsSection } from "./limits.ts";
 import { machineSection } from "./machine.ts";
 
 export const configSchema = z.strictObject({
@@ -30,7 +29,6 @@ export const configSchema = z.strictObject({
   kernel: kernelSection,
   machine: machineSection,
   console: consoleSection,
-  limits: limitsSection,
 });
 
 /** What is in effect: flags over file over defaults. Frozen to the last level, whatever the type of a list says. */
