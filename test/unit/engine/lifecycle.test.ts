@@ -1,0 +1,147 @@
+// What the kubelet is told of a machine's life, and what a person with virsh can and cannot change about it.
+
+import { expect, test } from "vitest";
+import type { MachineId, PodId } from "../../../src/model/ids.ts";
+import { IMAGE, machineSpec, podSpec, soon, World } from "./world.ts";
+
+async function running(over: Parameters<typeof machineSpec>[0] = {}) {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const living = await world.start();
+  const { engine } = living;
+  const podId = await engine.runPod(podSpec(), soon());
+  const machineId = await engine.createMachine(podId, machineSpec(over), soon());
+  await engine.startMachine(machineId, soon());
+  return { world, living, engine, podId, machineId };
+}
+
+const exited = async (at: { engine: Awaited<ReturnType<typeof running>>["engine"]; machineId: MachineId }) => {
+  const state = await at.engine.pods.until(at.machineId, ({ at: is }) => is === "exited", soon());
+  return state?.at === "exited" ? state.exit : undefined;
+};
+
+test("a guest that powers itself off is exited with 0", async () => {
+  const at = await running();
+  at.world.hypervisor.end(at.machineId, "shutdown");
+  expect(await exited(at)).toMatchObject({ exitCode: 0, reason: "Completed" });
+});
+
+test("a machine destroyed from outside is exited with 137", async () => {
+  const at = await running();
+  at.world.hypervisor.end(at.machineId, "destroyed");
+  expect(await exited(at)).toMatchObject({ exitCode: 137, reason: "Error" });
+});
+
+test("a guest that crashes is exited with 255", async () => {
+  const at = await running();
+  at.world.hypervisor.end(at.machineId, "crashed");
+  expect(await exited(at)).toMatchObject({ exitCode: 255, reason: "Error" });
+});
+
+test("the workload's own exit status is the container's", async () => {
+  const at = await running({ command: ["/bin/job"] });
+  at.world.seed.reports.set(at.world.store.pathsOf(at.podId, at.machineId).initReportPath, 3);
+  at.world.hypervisor.end(at.machineId, "shutdown");
+  expect(await exited(at)).toMatchObject({ exitCode: 3, reason: "Error" });
+});
+
+test("a guest that obeys within the grace period exits with 0, and the call waits for it", async () => {
+  const at = await running();
+  await at.engine.stopMachine(at.machineId, 30_000, soon());
+  expect(await exited(at)).toMatchObject({ exitCode: 0 });
+  expect(at.world.hypervisor.calls.some(({ call }) => call === "askToPowerOff")).toBe(true);
+});
+
+test("a deaf guest is destroyed at the end of the grace period", async () => {
+  const world = new World();
+  world.hypervisor.manners = "deaf";
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const machineId = await engine.createMachine(podId, machineSpec(), soon());
+  await engine.startMachine(machineId, soon());
+  const stopping = engine.stopMachine(machineId, 60_000, soon());
+  await engine.pods.until(machineId, ({ at }) => at === "stopping", soon());
+  await engine.stopMachine(machineId, 0, soon()); // a shorter grace period wins
+  await stopping;
+  expect(await exited({ engine, machineId })).toMatchObject({ exitCode: 137 });
+});
+
+test("a second container in a pod is refused with the reason while the first lives, and taken after it", async () => {
+  const at = await running();
+  const second = machineSpec({ name: "sidecar" });
+  await expect(at.engine.createMachine(at.podId, second, soon())).rejects.toMatchObject({
+    failure: { code: "WRONG_STATE" },
+    message: expect.stringContaining("one container at a time"),
+  });
+  await at.engine.stopMachine(at.machineId, 0, soon());
+  await expect(at.engine.createMachine(at.podId, second, soon())).resolves.toBeDefined();
+});
+
+test("exited is final: a domain started by hand is not wired, warned of, and powered off by the next attempt", async () => {
+  const at = await running();
+  await at.engine.stopMachine(at.machineId, 0, soon());
+  at.world.hypervisor.startByHand(at.machineId);
+  await expect.poll(() => at.engine.pods.conditionOf(at.machineId)).toContain("started by hand");
+  expect(at.engine.pods.machine(at.machineId).state.at).toBe("exited");
+  expect(at.world.wiring.wired.has(at.podId)).toBe(false);
+
+  const next = await at.engine.createMachine(at.podId, machineSpec({ attempt: 1 }), soon());
+  await at.engine.startMachine(next, soon());
+  const sighting = await at.world.hypervisor.look(at.machineId, soon());
+  expect(sighting?.condition.is).toBe("off");
+});
+
+test("CreateContainer repeated gives the same machine; with another spec it is refused", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const first = await engine.createMachine(podId, machineSpec(), soon());
+  expect(await engine.createMachine(podId, machineSpec(), soon())).toBe(first);
+  await expect(engine.createMachine(podId, machineSpec({ args: ["x"] }), soon())).rejects.toMatchObject({
+    failure: { code: "NAME_TAKEN" },
+  });
+});
+
+test("RunPodSandbox repeated gives the same pod, also when both run at once", async () => {
+  const world = new World();
+  const { engine } = await world.start();
+  const [one, two] = await Promise.all([engine.runPod(podSpec(), soon()), engine.runPod(podSpec(), soon())]);
+  expect(one).toBe(two);
+  await expect(engine.runPod(podSpec({ hostname: "other" }), soon())).rejects.toMatchObject({
+    failure: { code: "NAME_TAKEN" },
+  });
+});
+
+test("unknown ids are no error for Stop and Remove", async () => {
+  const world = new World();
+  const { engine } = await world.start();
+  await engine.stopPod("f".repeat(64) as PodId, soon());
+  await engine.removePod("f".repeat(64) as PodId, soon());
+  await engine.stopMachine("f".repeat(64) as MachineId, 0, soon());
+  await engine.removeMachine("f".repeat(64) as MachineId, soon());
+});
+
+test("a node reboot leaves pods not ready and machines exited, and everything can be removed", async () => {
+  const at = await running();
+  at.world.netns.existing.clear();
+  at.world.wiring.wired.clear();
+  at.world.hypervisor.end(at.machineId, "destroyed");
+  const revived = await at.world.start();
+  await revived.recover(soon());
+  expect(revived.engine.pods.pod(at.podId).state.at).toBe("stopping");
+  expect(revived.engine.pods.machine(at.machineId).state.at).toBe("exited");
+  await revived.engine.removePod(at.podId, soon());
+  expect(await at.world.leftovers()).toEqual({});
+});
+
+test("a restarted daemon takes up a running machine with its id, start time and address", async () => {
+  const at = await running();
+  const before = at.engine.pods.machine(at.machineId);
+  const revived = await at.world.start();
+  at.world.consoleLogs.followed.clear();
+  await revived.recover(soon());
+  expect(revived.engine.pods.machine(at.machineId)).toEqual(before);
+  expect(at.world.consoleLogs.followed.has(at.machineId)).toBe(true);
+});
