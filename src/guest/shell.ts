@@ -1,28 +1,12 @@
 // Text that a POSIX sh reads as exactly the bytes that were meant.
 
+import { isShellName } from "../model/environment.ts";
 import { invalid } from "../model/failure.ts";
 import type { EnvVar } from "../model/machine.ts";
-
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
-/** Assigning one of these ends a shell that is bash in POSIX mode. */
-const READ_ONLY_IN_BASH: ReadonlySet<string> = new Set([
-  "UID",
-  "EUID",
-  "PPID",
-  "BASHOPTS",
-  "SHELLOPTS",
-  "BASH_VERSINFO",
-]);
 
 /** One word of sh. Latin-1 in, Latin-1 out, or any text without NUL: only `'` is looked at. */
 export function shellQuote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
-/** True when sh can hold a variable of this name without complaint. */
-export function isShellName(name: string): boolean {
-  return NAME.test(name) && !READ_ONLY_IN_BASH.has(name);
 }
 
 /**
@@ -34,15 +18,6 @@ export function environmentFile(env: readonly EnvVar[]): Buffer {
     .filter(({ name }) => isShellName(name))
     .map(({ name, valueBase64 }) => `${name}=${shellQuote(withoutNul(`env[${name}]`, bytesOf(valueBase64)))}\n`);
   return Buffer.from(lines.join(""), "latin1");
-}
-
-/** One sentence for each variable that no shell can hold and that the guest therefore does not get. */
-export function environmentNotices(env: readonly EnvVar[]): readonly string[] {
-  return env
-    .filter(({ name }) => !isShellName(name))
-    .map(
-      ({ name }) => `env ${JSON.stringify(name.slice(0, 80))} is not a shell variable's name: not given to the guest`,
-    );
 }
 
 /** `text` itself. @throws SPEC_INVALID naming `field` when no command line or file of sh can carry it */

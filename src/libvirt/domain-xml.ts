@@ -9,6 +9,10 @@ import { buildXml, child, element, isXmlText, legalXmlText, parseXml, setChild, 
 /** The namespace of our `<metadata>`: what makes a domain ours. */
 export const METADATA_NAMESPACE = "https://vmlet.dev/domain/1";
 
+/** libvirt refuses less than 2 on cgroup v1 and, as it writes shares to cpu.weight as they are, more than 10000 on v2. */
+const MIN_SHARES = 2;
+const MAX_SHARES = 10_000;
+
 export interface RenderOptions {
   readonly virtualization: "kvm" | "emulated";
   /** Cap of QEMU's translation cache, which is memory of the pod beside the guest's. Emulated machines only. */
@@ -103,7 +107,7 @@ function fillCpu(domain: XmlElement, { count, shares, periodUs, quotaUs, cpuset 
   setChild(domain, "vcpu", element("vcpu", { placement: "static", ...pinned }, String(count)));
   // global_*: for the whole of QEMU. libvirt's period and quota are for each vCPU.
   const limits = {
-    shares,
+    shares: shares === undefined ? undefined : Math.min(MAX_SHARES, Math.max(MIN_SHARES, shares)),
     global_period: quotaUs !== undefined && quotaUs > 0 ? periodUs : undefined,
     global_quota: quotaUs !== undefined && quotaUs > 0 ? quotaUs : undefined,
   };

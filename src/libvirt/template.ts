@@ -28,6 +28,7 @@ export type Role = keyof typeof ROLES;
 
 /** A domain takes some 5 KiB; libvirt itself stops at 4 MiB. */
 const MAX_TEMPLATE_BYTES = 256 * 1024;
+const FIELD = 'config.annotations["vmlet.dev/template"]';
 const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** True when `name` can be a template's: it is a path component and nothing else. */
@@ -41,7 +42,7 @@ export function isTemplateName(name: string): boolean {
  */
 export async function loadTemplate(folderPath: string, name: string, signal: AbortSignal): Promise<DomainTemplate> {
   if (!isTemplateName(name)) {
-    throw invalid("vmlet.dev/template", `${JSON.stringify(name.slice(0, 80))} is not a template name (a-z, 0-9, "-")`);
+    throw invalid(FIELD, `${JSON.stringify(name.slice(0, 80))} is not a template name (a-z, 0-9, "-")`);
   }
   const path = join(folderPath, `${name}.xml`);
   const text = await readTemplate(path, signal);

@@ -19,7 +19,9 @@ export interface Annotations {
 const PREFIX = "vmlet.dev/";
 const KNOWN = ["user-data", "ssh-keys", "template", "root-size"];
 const MAX_USER_DATA_BYTES = 256 << 10; // the API server's own limit for all annotations together
-const SSH_KEY = /^(?:[a-z][a-z0-9@.,="* -]* )?(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: [^\r\n]*)?$/;
+/** Options, if any, then type, key and comment. Control characters and the like would break the guest's YAML. */
+const SSH_KEY =
+  /^(?:[\x20-\x7e]+ )?(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: [^\p{Cc}\p{Cs}\p{Cn}\p{Zl}\p{Zp}]*)?$/u;
 
 /** @throws SPEC_INVALID naming the annotation. */
 export function parseAnnotations(annotations: Readonly<Record<string, string>>): Annotations {

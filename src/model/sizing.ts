@@ -57,8 +57,13 @@ function cpuPlanOf({ cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus }: Resources
     count: isLimited ? Math.min(MAX_VCPUS, Math.max(1, Math.ceil(cpuQuotaUs / periodUs))) : 1,
     ...(cpuShares === undefined ? {} : { shares: cpuShares }),
     ...(isLimited ? { periodUs, quotaUs: cpuQuotaUs } : {}),
-    ...(cpusetCpus === undefined ? {} : { cpuset: cpusetCpus }),
+    ...(cpusetCpus === undefined || cpusetCpus === "" ? {} : { cpuset: checkedCpuset(cpusetCpus) }),
   };
+}
+
+function checkedCpuset(text: string): string {
+  if (/^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$/.test(text)) return text;
+  throw invalid("config.linux.resources.cpuset_cpus", `"${text.slice(0, 80)}" is no list of CPUs such as 0-2,5`);
 }
 
 export interface CgroupFacts {

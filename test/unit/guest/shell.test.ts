@@ -1,7 +1,8 @@
 import { spawnSync } from "node:child_process";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { environmentFile, environmentNotices, shellQuote } from "../../../src/guest/shell.ts";
+import { environmentFile, shellQuote } from "../../../src/guest/shell.ts";
+import { environmentNotices } from "../../../src/model/environment.ts";
 import { envVar } from "../../fakes/seed-requests.ts";
 
 function sh(script: string | Buffer): Buffer {

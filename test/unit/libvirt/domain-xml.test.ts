@@ -193,3 +193,12 @@ test.each([
 ])("a domain that is not ours has no machine id, however broken its XML is: %#", (xml) =>
   expect(machineIdOfDomainXml(xml)).toBeUndefined(),
 );
+
+test.each([
+  [1, "2"],
+  [1024, "1024"],
+  [200_000, "10000"],
+])("shares of %i are said so that libvirt takes them on either cgroup version: %s", (shares, said) => {
+  const { domain } = rendered(somePlan({ cpu: { count: 1, shares } }));
+  expect(at(domain, "cputune", "shares").text).toBe(said);
+});

@@ -1,0 +1,72 @@
+import { expect, test } from "vitest";
+import { parseAnnotations } from "../../../src/model/annotations.ts";
+
+const parse = (name: string, value: string) => parseAnnotations({ [`vmlet.dev/${name}`]: value, other: "x" });
+const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO/+";
+
+test("a pod without annotations of ours gets the linux template, no user-data and no keys", () => {
+  expect(parseAnnotations({ "example.org/x": "y" })).toEqual({
+    userData: "",
+    sshKeys: [],
+    template: "linux",
+    notices: [],
+  });
+});
+
+test("user-data is kept to the byte", () => {
+  const text = "#!/bin/sh\r\n\techo ]]> '\u{1f600}'\n";
+  expect(parse("user-data", text).userData).toBe(text);
+});
+
+test("each line is one key; blank lines and comments are none", () => {
+  const lines = [
+    `${KEY} me@host`,
+    "",
+    "  # work",
+    `${KEY}==`,
+    `from="10.0.0.0/8",command="echo hi" ${KEY} Zoë's`,
+    "ecdsa-sha2-nistp256 AAAA",
+    "sk-ssh-ed25519@openssh.com AAAA x",
+  ];
+  expect(parse("ssh-keys", lines.join("\r\n")).sshKeys).toHaveLength(5);
+});
+
+test.each([
+  "AAAA",
+  "ssh-rsa",
+  "ssh-rsa A_A",
+  `${KEY} a\u007fb`,
+  `${KEY} a\u0085b`,
+  `${KEY} \u0000`,
+  "-----BEGIN PRIVATE KEY-----",
+])("what is not an OpenSSH public key is refused, naming the annotation: %j", (line) =>
+  expect(() => parse("ssh-keys", line)).toThrow('annotations["vmlet.dev/ssh-keys"]'),
+);
+
+test("a long line of almost-keys is refused at once", () => {
+  expect(() => parse("ssh-keys", "ssh-a A ".repeat(20_000))).not.toThrow();
+  expect(() => parse("ssh-keys", `${"ssh-a _ ".repeat(20_000)}\u0007`)).toThrow("ssh-keys");
+});
+
+test.each(["../etc", "a/b", "A", " linux"])("a template named %j is refused", (name) => {
+  expect(() => parse("template", name)).toThrow('annotations["vmlet.dev/template"]');
+});
+
+test("a root size is a Kubernetes quantity in whole sectors", () => {
+  expect(parse("root-size", "20Gi").rootSizeBytes).toBe(20 * 2 ** 30);
+  expect(parse("root-size", "1001").rootSizeBytes).toBe(1024);
+  for (const bad of ["0", "-1Gi", "big", "1Gi "]) {
+    expect(() => parse("root-size", bad)).toThrow('annotations["vmlet.dev/root-size"]');
+  }
+});
+
+test("user-data that no file can hold is refused", () => {
+  expect(() => parse("user-data", "a\0b")).toThrow("user-data");
+  expect(() => parse("user-data", "x".repeat(300 << 10))).toThrow("user-data");
+});
+
+test("an annotation of ours that this version does not know is noticed by its name", () => {
+  const { notices } = parse("vcpu-count", "2");
+  expect(notices).toHaveLength(1);
+  expect(notices[0]).toContain("vmlet.dev/vcpu-count");
+});
