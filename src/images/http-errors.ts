@@ -46,6 +46,7 @@ export function unavailableBy(error: unknown, url: URL): VmletError {
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return "unknown error";
   if ("code" in error && typeof error.code === "string") return error.code;
+  if (error.name === "HTTPParserError") return "HPE_";
   return error.cause === undefined ? error.message : codeOf(error.cause);
 }
 

@@ -22,7 +22,7 @@ import type { PullProgress } from "./progress.ts";
 import { type FetchParts, fetchImage } from "./pull.ts";
 import { encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
-import { type ImageSource, sourceOf } from "./translation.ts";
+import { checkNames, type ImageSource, sourceOf } from "./translation.ts";
 
 export interface ImageStoreParts {
   readonly run: Run;
@@ -42,6 +42,7 @@ export async function openImageStore(
   signal: AbortSignal,
 ): Promise<ImageStore & AsyncDisposable> {
   signal.throwIfAborted();
+  checkNames(options);
   const layout = layoutOf(options.rootPath);
   await makeFolders(layout);
   const catalog = new Catalog(options.pinned);

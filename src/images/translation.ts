@@ -38,6 +38,29 @@ export function sourceOf(reference: ImageReference, rules: SourceRules): ImageSo
   );
 }
 
+/**
+ * Reads what an admin wrote before the first pull meets it.
+ * @throws CONFIG_INVALID naming the setting
+ */
+export function checkNames(settings: {
+  readonly translations: readonly TranslationRule[];
+  readonly pinned: readonly string[];
+}): void {
+  for (const [index, { name }] of settings.translations.entries()) {
+    if (name !== undefined) checkName(name, `images.translations[${index}].name`);
+  }
+  for (const [index, name] of settings.pinned.entries()) checkName(name, `images.pinned[${index}]`);
+}
+
+function checkName(name: string, field: string): void {
+  try {
+    parseReference(name);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new VmletError({ code: "CONFIG_INVALID", path: "", field }, `${field}: ${why}`, { cause: error });
+  }
+}
+
 /** The names that a rule may match: with the tag first, so that a rule can take the tag into the URL. */
 function spellingsOf({ name, tag }: ImageReference): readonly string[] {
   return tag === undefined ? [name] : [`${name}:${tag}`, name];

@@ -1,7 +1,11 @@
+import { readdir, stat, truncate, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import { newMachineId } from "../../../src/model/ids.ts";
 import { imageStoreContract } from "../../contract/image-store.contract.ts";
 import { qcow2 } from "../../fakes/disk-image.ts";
 import { agreeingQemuImg, openDiskStore } from "../../fakes/disk-image-store.ts";
+import { WebServer } from "../../fakes/web-server.ts";
 
 const signal = AbortSignal.timeout(60_000);
 const MIB = 1024 * 1024;
@@ -32,4 +36,173 @@ test("nothing at the URL leaves nothing behind", async () => {
     `${under.server.urlOf("/none.qcow2")} answers 404`,
   );
   expect(await under.files()).toEqual(before);
+});
+
+test("a redirect is followed, and the name stays that of the pod", async () => {
+  await using under = await open();
+  under.server.on("/image", (_request, response) => {
+    response.writeHead(307, { location: `${under.server.urlOf("/real")}?signature=secret` });
+    response.end();
+  });
+  under.server.serve("/real", qcow2());
+  const image = await under.store.pull(under.server.nameOf("/image"), signal);
+  expect(image.repoTags).toEqual([`${under.server.nameOf("/image")}:latest`]);
+});
+
+test("pulls of one image at the same time are one download", async () => {
+  await using under = await open();
+  under.server.serve("/image", qcow2());
+  const name = under.server.nameOf("/image");
+  const images = await Promise.all([1, 2, 3, 4, 5].map(async () => under.store.pull(name, signal)));
+  expect(new Set(images.map(({ digest }) => digest)).size).toBe(1);
+  expect(under.server.requests).toEqual(["/image"]);
+});
+
+test("one of two waiters may leave; when both have left the download ends and its file is gone", async () => {
+  await using under = await open();
+  const before = await under.files();
+  const [first, second] = [new AbortController(), new AbortController()];
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  under.server.on("/image", (request, response) => {
+    response.writeHead(200, { "content-length": "1000000" });
+    response.write(qcow2().subarray(0, 1000));
+    request.socket.once("close", () => close());
+    resolve();
+  });
+  const name = under.server.nameOf("/image");
+  const pulls = [under.store.pull(name, first.signal), under.store.pull(name, second.signal)];
+  const outcomes = Promise.allSettled(pulls);
+  await asked;
+  first.abort(new Error("first left"));
+  await expect(pulls[0]).rejects.toThrow("first left");
+  second.abort(new Error("second left"));
+  expect(await outcomes).toMatchObject([{ status: "rejected" }, { reason: { message: "second left" } }]);
+  await closed;
+  expect(await under.files()).toEqual(before);
+  expect(under.server.requests).toEqual(["/image"]);
+});
+
+test("closing the store ends its downloads", async () => {
+  await using under = await open();
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  under.server.on("/image", () => resolve());
+  const pulling = under.store.pull(under.server.nameOf("/image"), signal);
+  const outcome = expect(pulling).rejects.toThrow("closing");
+  await asked;
+  await under.store[Symbol.asyncDispose]();
+  await outcome;
+});
+
+test("a server that says nothing changed saves the download, until the image was removed", async () => {
+  await using under = await open();
+  const bytes = qcow2();
+  const statuses: number[] = [];
+  under.server.on("/image", (request, response) => {
+    const isSame = request.headers["if-none-match"] === '"v1"';
+    statuses.push(isSame ? 304 : 200);
+    response.writeHead(isSame ? 304 : 200, { etag: '"v1"', "content-length": isSame ? 0 : bytes.length });
+    response.end(isSame ? undefined : bytes);
+  });
+  const name = under.server.nameOf("/image");
+  const image = await under.store.pull(name, signal);
+  expect(await under.store.pull(name, signal)).toEqual(image);
+  await under.reopen();
+  expect(await under.store.pull(name, signal)).toEqual(image);
+  await under.store.remove(name, signal);
+  expect(await under.store.pull(name, signal)).toEqual(image);
+  expect(statuses).toEqual([200, 304, 304, 200]);
+});
+
+test("bytes that are pinned and here already are not downloaded again", async () => {
+  await using under = await open();
+  under.server.serve("/image", qcow2());
+  const { digest } = await under.store.pull(under.server.nameOf("/image"), signal);
+  const pinned = `${under.server.nameOf("/elsewhere")}@${digest}`;
+  expect((await under.store.pull(pinned, signal)).repoDigests).toContain(pinned);
+  expect(under.server.requests).toEqual(["/image"]);
+});
+
+test("progress is told at the end at least, with the bytes and their total", async () => {
+  await using under = await open();
+  const bytes = qcow2();
+  under.server.serve("/image", bytes);
+  await under.store.pull(under.server.nameOf("/image"), signal);
+  const totals = { receivedBytes: bytes.length, totalBytes: bytes.length };
+  expect(under.progress.at(-1)).toMatchObject({ ...totals, isDone: true });
+});
+
+test("a pinned name makes its image pinned", async () => {
+  await using server = await WebServer.listen();
+  const name = server.nameOf("/image");
+  await using under = await openDiskStore({ server, run: agreeingQemuImg(64 * MIB), images: { pinned: [name] } });
+  server.serve("/image", qcow2());
+  expect((await under.store.pull(name, signal)).isPinned).toBe(true);
+});
+
+test("blobs are read-only to all, and nobody may list the folders on the way to them", async () => {
+  await using under = await open();
+  under.server.serve("/image", qcow2());
+  const { digest } = await under.store.pull(under.server.nameOf("/image"), signal);
+  const { path } = await under.store.hold(digest, newMachineId(), signal);
+  expect((await stat(path)).mode & 0o777).toBe(0o444);
+  expect((await stat(dirname(path))).mode & 0o777).toBe(0o711);
+  expect((await stat(join(under.rootPath, "holds"))).mode & 0o777).toBe(0o700);
+});
+
+test("a start removes cut downloads and bytes without a name, and nothing that a name means", async () => {
+  await using under = await open();
+  under.server.serve("/image", qcow2());
+  const image = await under.store.pull(under.server.nameOf("/image"), signal);
+  const before = await under.files();
+  await writeFile(join(under.rootPath, "partial/dead.part"), "half");
+  await writeFile(join(under.rootPath, "names/x.json.abc.tmp"), "half");
+  await writeFile(join(under.rootPath, "blobs/sha256", "0".repeat(64)), "orphan");
+  await under.reopen();
+  expect(await under.files()).toEqual(before);
+  expect(under.store.list()).toEqual([image]);
+});
+
+test.each([
+  ["not JSON", "{"],
+  ["of a later version", JSON.stringify({ v: 2 })],
+  ["larger than any record", " ".repeat(100_000)],
+])("a name record that is %s costs its name, is reported, and no bytes are deleted", async (_, text) => {
+  await using under = await open();
+  under.server.serve("/image", qcow2());
+  const name = under.server.nameOf("/image");
+  const image = await under.store.pull(name, signal);
+  const [file = ""] = await readdir(join(under.rootPath, "names"));
+  await writeFile(join(under.rootPath, "names", file), text);
+  await under.reopen();
+  expect(under.store.list()).toEqual([]);
+  expect(under.log.lines).toContainEqual(expect.objectContaining({ level: "error" }));
+  expect(await under.hasBytes(image.digest)).toBe(true);
+  expect(await under.store.pull(name, signal)).toEqual(image);
+});
+
+test("while a hold cannot be read nothing is deleted; releasing its machine ends that", async () => {
+  await using under = await open();
+  const machineId = newMachineId();
+  under.server.serve("/image", qcow2());
+  const name = under.server.nameOf("/image");
+  const { digest } = await under.store.pull(name, signal);
+  await under.store.hold(digest, machineId, signal);
+  await writeFile(join(under.rootPath, "holds", `${machineId}.json`), "");
+  await under.reopen();
+  await under.store.remove(name, signal);
+  expect(await under.hasBytes(digest)).toBe(true);
+  await under.store.release(machineId, signal);
+  await under.reopen();
+  expect(await under.hasBytes(digest)).toBe(false);
+});
+
+test("a name whose bytes are gone or have another length is not shown", async () => {
+  await using under = await open();
+  under.server.serve("/image", qcow2());
+  const { digest } = await under.store.pull(under.server.nameOf("/image"), signal);
+  await truncate(join(under.rootPath, "blobs/sha256", digest.slice(7)), 100);
+  await under.reopen();
+  expect(under.store.list()).toEqual([]);
+  expect(await under.store.pull(under.server.nameOf("/image"), signal)).toMatchObject({ digest });
 });
