@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { type CniOptions, cniOptionsSchema } from "../../../src/cni/options.ts";
 import { parseConfig } from "../../../src/config/load.ts";
 import type { Config } from "../../../src/config/schema.ts";
+import { CONSOLE_DEFAULTS, type ConsoleOptions } from "../../../src/console/options.ts";
 import type { EngineOptions } from "../../../src/engine/parts.ts";
 import { type ImageOptions, imageOptionsSchema } from "../../../src/images/options.ts";
 import { type KernelOptions, kernelOptionsSchema } from "../../../src/kernel/options.ts";
@@ -48,4 +49,9 @@ test("the section machine has what the engine needs to size one", () => {
   type Sizes = Pick<EngineOptions, "defaultMemoryBytes" | "overheadBytes" | "minMemoryBytes">;
   const section: Fits<Config["machine"], Sizes> = config.machine;
   expect(Object.values(section).every((bytes) => bytes > 0)).toBe(true);
+});
+
+test("the section console is a part of the adapter's options, with its defaults", () => {
+  const section: Fits<Config["console"], Partial<ConsoleOptions>> = config.console;
+  expect(CONSOLE_DEFAULTS).toMatchObject(section);
 });
