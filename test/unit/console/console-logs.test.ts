@@ -16,7 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { createConsoleLogs } from "../../../src/console/adapter.ts";
 import type { ConsoleOptions } from "../../../src/console/options.ts";
 import { run } from "../../../src/lib/spawn.ts";
@@ -26,6 +26,7 @@ import type { ConsoleLogRequest } from "../../../src/ports/console-log.ts";
 import type { Logger } from "../../../src/ports/logger.ts";
 import { contentOf, linesOf } from "./cri-log.ts";
 
+vi.setConfig({ testTimeout: 30_000 }); // the machine may be busy
 const never = new AbortController().signal;
 const FAST: Partial<ConsoleOptions> = { idleFlushMs: 30, activePollMs: 5, safetyPollMs: 60_000 };
 const ended: (() => Promise<void>)[] = [];
@@ -64,8 +65,8 @@ async function machine(options: Partial<ConsoleOptions> = {}) {
 }
 
 async function until(isTrue: () => Promise<boolean> | boolean): Promise<void> {
-  for (const deadline = Date.now() + 4000; !(await isTrue()); ) {
-    if (Date.now() > deadline) throw new Error("did not become true within 4 s");
+  for (const deadline = Date.now() + 20_000; !(await isTrue()); ) {
+    if (Date.now() > deadline) throw new Error("did not become true within 20 s");
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
