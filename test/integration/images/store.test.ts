@@ -1,7 +1,16 @@
 // The image store with the real qemu-img behind it.
 
+import { stat } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { type Run, run } from "../../../src/lib/spawn.ts";
+import { newMachineId } from "../../../src/model/ids.ts";
 import { imageStoreContract } from "../../contract/image-store.contract.ts";
-import { qcow2 } from "../../fakes/disk-image.ts";
+import { qcow2, raw } from "../../fakes/disk-image.ts";
+import { mountSmallDisk } from "../../fakes/small-disk.ts";
+
+const signal = AbortSignal.timeout(120_000);
+const MIB = 1024 * 1024;
+
 import { openDiskStore } from "../../fakes/disk-image-store.ts";
 
 imageStoreContract(async () => {
@@ -19,4 +28,61 @@ imageStoreContract(async () => {
     reopen: async () => fixture.reopen(),
     [Symbol.asyncDispose]: async () => fixture[Symbol.asyncDispose](),
   };
+});
+
+test("a raw disk is taken as raw, with its length as the guest's disk", async () => {
+  await using under = await openDiskStore();
+  under.server.serve("/disk.img", raw(4096));
+  const image = await under.store.pull(under.server.nameOf("/disk.img"), signal);
+  expect(image).toMatchObject({ format: "raw", virtualSizeBytes: 2 * MIB });
+});
+
+test("qemu-img reads a downloaded file as nobody, who can read it and cannot write it", async () => {
+  const ran: (readonly string[])[] = [];
+  const noting: Run = async (file, args, options, inner) => {
+    ran.push([file, ...args]);
+    return run(file, args, options, inner);
+  };
+  await using under = await openDiskStore({ run: noting });
+  under.server.serve("/image", qcow2());
+  const { digest } = await under.store.pull(under.server.nameOf("/image"), signal);
+  expect(ran).toHaveLength(1);
+  expect(ran[0]).toEqual(expect.arrayContaining(["prlimit", "setpriv", "--reuid=65534", "-f", "qcow2"]));
+  const { path } = await under.store.hold(digest, newMachineId(), signal);
+  const as = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+  expect((await run("setpriv", [...as, "head", "-c", "4", path], {}, signal)).stdout.toString("latin1")).toBe(
+    "QFI\xfb",
+  );
+  expect((await run("setpriv", [...as, "sh", "-c", 'echo x >> "$1"', "sh", path], {}, signal)).exitCode).not.toBe(0);
+  const { uid, gid, mode } = await stat(path);
+  expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 0, gid: 0, mode: 0o444 });
+});
+
+test("an announced download larger than the free space is refused before a byte of it is written", async () => {
+  await using disk = await mountSmallDisk(2 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  const before = await under.files();
+  under.server.serve("/image", raw(8 * 2048));
+  await expect(under.store.pull(under.server.nameOf("/image"), signal)).rejects.toMatchObject({
+    failure: { code: "DISK_FULL", path: disk.path, neededBytes: 8 * MIB, freeBytes: expect.any(Number) },
+  });
+  expect(await under.files()).toEqual(before);
+  expect(under.progress).toEqual([]);
+});
+
+test("a disk that fills up during a download of unknown length fails as full, and is empty again", async () => {
+  await using disk = await mountSmallDisk(2 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  const before = await under.files();
+  const usage = await under.store.usage();
+  under.server.on("/image", (_request, response) => {
+    response.writeHead(200);
+    response.end(raw(8 * 2048));
+  });
+  await expect(under.store.pull(under.server.nameOf("/image"), signal)).rejects.toMatchObject({
+    failure: { code: "DISK_FULL", path: expect.stringContaining(disk.path) },
+    message: expect.stringMatching(/bytes are needed and \d+ are free; remove images/),
+  });
+  expect(await under.files()).toEqual(before);
+  expect(await under.store.usage()).toEqual(usage);
 });
