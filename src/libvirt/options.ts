@@ -1,0 +1,20 @@
+// What the hypervisor adapter is told; the settings of the same names are described in config.
+
+export interface LibvirtOptions {
+  /** libvirtd's or virtqemud's read-write socket. */
+  readonly socketPath: string;
+  readonly virtualization: "auto" | "kvm" | "emulated";
+  readonly templateFolderPath: string;
+  readonly tcgCacheMiB: number;
+  /** Milliseconds that one call may take, by kind; starting a machine has START_LIMIT_MS if that is more. */
+  readonly limitMs: { readonly read: number; readonly lifecycle: number; readonly slow: number };
+  /** Where libvirt keeps QEMU's pid files. */
+  readonly runFolderPath?: string;
+  /** Milliseconds that calls wait through a restart of libvirtd. */
+  readonly reconnectWaitMs?: number;
+}
+
+export const DEFAULT_RUN_FOLDER_PATH = "/run/libvirt/qemu";
+
+/** Many at once, on a cold cache, under emulation; still below the kubelet's own limit of 2 minutes. */
+export const START_LIMIT_MS = 100_000;
