@@ -7,7 +7,7 @@ import { statfs } from "node:fs/promises";
 import type { Run } from "../lib/spawn.ts";
 import { undoSignal } from "../lib/undo.ts";
 import type { Attachment } from "../model/attachment.ts";
-import { VmletError } from "../model/failure.ts";
+import { failsWith, VmletError } from "../model/failure.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Network, NetworkRequest } from "../ports/network.ts";
 import { cniArgs, executionConfig } from "./arguments.ts";
@@ -65,9 +65,14 @@ export function createNetwork(options: CniOptions, { run, log }: NetworkParts): 
       }
     },
 
-    async detach({ podId }, signal) {
+    async detach(request, signal) {
       signal.throwIfAborted();
-      const record = await cache.read(podId);
+      const record = await cache.read(request.podId).catch(async (error: unknown): Promise<CachedAttachment> => {
+        if (!failsWith(error, "RECORD_BROKEN")) throw error;
+        // Without the record the best is what the node's configuration says now: a pod must not stay for ever.
+        log.error("network record is broken; detaching by the present configuration", { pod: request.podId, error });
+        return { at: "intended", config: await loadNetworkConfig(options.configFolderPath), request };
+      });
       if (record !== undefined) await detachAs(record, signal);
     },
 

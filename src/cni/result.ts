@@ -76,7 +76,7 @@ export function toAttachment(
     mac: (own?.mac || facts.mac).toLowerCase(),
     mtu: own?.mtu || facts.mtu,
     addresses,
-    routes: result.routes.length > 0 ? result.routes.map(toRoute) : facts.routes,
+    routes: result.routes.length > 0 ? result.routes.map((route) => toRoute(route, addresses)) : facts.routes,
   };
 }
 
@@ -108,10 +108,13 @@ function addressesOf(result: CniResult, interfaceName: string): IpAddress[] {
   });
 }
 
-function toRoute({ dst, gw, mtu }: CniResult["routes"][number]): Route {
+/** A route without a gateway goes by that of an address of its family, as every plugin does it in the netns. */
+function toRoute({ dst, gw, mtu }: CniResult["routes"][number], addresses: readonly IpAddress[]): Route {
+  const family = parseCidr(dst)?.family;
+  const gateway = gw ?? addresses.find((own) => own.family === family && own.gateway !== undefined)?.gateway;
   return {
     destination: dst,
-    ...(gw === undefined ? {} : { gateway: gw }),
+    ...(gateway === undefined ? {} : { gateway }),
     ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
   };
 }

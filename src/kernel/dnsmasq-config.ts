@@ -17,6 +17,9 @@ const MAX_ROUTES = 20;
 const MAX_SEARCH_BYTES = 240;
 const MAX_SERVERS = 8;
 
+/** RFC 3442: the gateway of a route that needs none. */
+const ON_LINK = "0.0.0.0";
+
 const HOSTNAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i;
 const DOMAIN = /^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?$/i;
 
@@ -67,42 +70,32 @@ export function renderDnsmasqConfig({
 
 /** Options 3 and 121. An option 3 without a value keeps the server from naming itself. */
 function routeOptions(routes: readonly Route[], own: IpAddress): [number, readonly string[]][] {
-  const known = routes.filter(({ destination }) => isIPv4(destination.split("/")[0] ?? ""));
+  const known = routes.filter(
+    ({ destination, gateway }) => isCidr4(destination) && (gateway === undefined || isIPv4(gateway)),
+  );
   const isDefault = ({ destination }: Route): boolean => destination === "0.0.0.0/0";
-  const router = known
-    .filter(isDefault)
-    .map((route) => gatewayOf(route, own))
-    .find((gateway) => gateway !== undefined);
-  const options: [number, readonly string[]][] = [[3, router === undefined ? [] : [router]]];
-  const isPlain = known.every(isDefault) && (router === undefined || isInSubnet(router, own));
-  if (isPlain) return options;
-  // With option 121 a client ignores option 3, so the default route is among them.
-  const pairs = known
-    .toSorted((a, b) => Number(isDefault(b)) - Number(isDefault(a)))
-    .flatMap((route) => {
-      const gateway = gatewayOf(route, own);
-      const direct =
-        gateway === undefined || isInSubnet(gateway, own) || hasOnLink(known, gateway)
-          ? []
-          : [`${gateway}/32`, "0.0.0.0"];
-      return [[...direct, route.destination, gateway ?? "0.0.0.0"]];
-    });
-  return [...options, [121, pairs.flat().slice(0, 2 * MAX_ROUTES)]];
+  const router = known.find(isDefault)?.gateway;
+  const forOldClients: [number, readonly string[]] = [3, router === undefined ? [] : [router]];
+  const isPlain = known.every((route) => isDefault(route) && route.gateway !== undefined && isInSubnet(router, own));
+  if (isPlain) return [forOldClients];
+  // With option 121 a client ignores option 3, so the default route is among them; first, should there be too many.
+  const defaultFirst = known.toSorted((a, b) => Number(isDefault(b)) - Number(isDefault(a)));
+  const pairs = new Map<string, string>();
+  for (const { destination, gateway } of defaultFirst) {
+    // A gateway outside the subnet (169.254.1.1) is on the link: the client must know that before it is used.
+    if (gateway !== undefined && !isInSubnet(gateway, own)) pairs.set(`${gateway}/32`, ON_LINK);
+    if (!pairs.has(destination)) pairs.set(destination, gateway ?? ON_LINK);
+  }
+  return [forOldClients, [121, [...pairs].slice(0, MAX_ROUTES).flat()]];
 }
 
-/** A gateway outside the pod's subnet (169.254.1.1) that some route already declares to be on the link. */
-function hasOnLink(routes: readonly Route[], gateway: string): boolean {
-  return routes.some((route) => route.destination === `${gateway}/32` && route.gateway === undefined);
+function isCidr4(destination: string): boolean {
+  const [address = "", prefixLength = ""] = destination.split("/");
+  return isIPv4(address) && /^\d{1,2}$/.test(prefixLength);
 }
 
-/** CNI: a route without a gateway goes by the address's own; that being missing too, it is on the link. */
-function gatewayOf({ destination, gateway }: Route, own: IpAddress): string | undefined {
-  if (gateway !== undefined && isIPv4(gateway)) return gateway;
-  const isHostRoute = destination.endsWith("/32");
-  return !isHostRoute && own.gateway !== undefined && isIPv4(own.gateway) ? own.gateway : undefined;
-}
-
-function isInSubnet(address: string, { address: base, prefixLength }: IpAddress): boolean {
+function isInSubnet(address: string | undefined, { address: base, prefixLength }: IpAddress): boolean {
+  if (address === undefined) return false;
   if (prefixLength === 0) return true;
   const shift = 32 - prefixLength;
   return numberOf(address) >>> shift === numberOf(base) >>> shift;

@@ -4,6 +4,7 @@ export interface IpAddress {
   /** Without prefix length, as the plugin spelled it. */
   readonly address: string;
   readonly prefixLength: number;
+  /** Of the subnet; the default route is in `routes` if there is one. */
   readonly gateway?: string;
   readonly family: 4 | 6;
 }
@@ -11,6 +12,7 @@ export interface IpAddress {
 export interface Route {
   /** CIDR. */
   readonly destination: string;
+  /** Absent: the destination is on the link. May lie outside every subnet of the pod: then it is on the link itself. */
   readonly gateway?: string;
   readonly mtu?: number;
 }

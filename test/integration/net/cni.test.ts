@@ -25,7 +25,10 @@ test("an attachment has what the plugins really made: both families, routes, MAC
       { address: "10.77.0.2", prefixLength: 24, gateway: "10.77.0.1", family: 4 },
       { address: "fd77::2", prefixLength: 64, gateway: "fd77::1", family: 6 },
     ],
-    routes: [{ destination: "0.0.0.0/0" }, { destination: "::/0" }],
+    routes: [
+      { destination: "0.0.0.0/0", gateway: "10.77.0.1" },
+      { destination: "::/0", gateway: "fd77::1" },
+    ],
   });
   expect(await sh(request.netnsPath, "ip", "link", "show", "eth0")).toContain(attachment.mac);
 });

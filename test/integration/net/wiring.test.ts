@@ -26,6 +26,21 @@ test("a guest gets by DHCP exactly what CNI gave", async () => {
   expect(lease["staticroutes"]).toBeUndefined();
 });
 
+test("routes and a gateway outside the subnet reach the guest by DHCP", async () => {
+  await using pod = await WiredPod.create();
+  const addresses = [{ address: "10.77.0.2", prefixLength: 32, family: 4 }] as const;
+  const routes = [
+    { destination: "10.8.0.0/16", gateway: "10.77.0.9" },
+    { destination: "0.0.0.0/0", gateway: "169.254.1.1" },
+  ];
+  await pod.wiring.wire({ ...pod.request, attachment: { ...pod.request.attachment, addresses, routes } }, soon());
+  expect(await pod.guest.askForLease()).toMatchObject({
+    ip: "10.77.0.2",
+    mask: "32",
+    staticroutes: "169.254.1.1/32 0.0.0.0 0.0.0.0/0 169.254.1.1 10.77.0.9/32 0.0.0.0 10.8.0.0/16 10.77.0.9",
+  });
+});
+
 test("two guests and the host reach each other by both families, with whole TCP streams", async () => {
   await using host = await PrivateHost.create();
   await using one = await WiredPod.create(host);
