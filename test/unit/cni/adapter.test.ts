@@ -5,7 +5,7 @@ import { type Run, run } from "../../../src/lib/spawn.ts";
 import { networkContract } from "../../contract/network.contract.ts";
 import { newRequest, RESULT, ScriptPlugins } from "./script-plugins.ts";
 
-const soon = (): AbortSignal => AbortSignal.timeout(8000);
+const soon = (): AbortSignal => AbortSignal.timeout(30_000);
 const records = (plugins: ScriptPlugins): Promise<string[]> => readdir(join(plugins.folderPath, "cache"));
 
 networkContract("CNI with a script for a plugin", async () => {
@@ -133,16 +133,16 @@ describe("a plugin that fails leaves nothing attached, and the error says which 
     ["by an address that is none", `echo '{"ips":[{"address":"10.0.0.999/24"}]}'`, /ips.0.address/, 0],
     ["by no address", `echo '{"ips":[]}'`, /no IP address/, 0],
     ["by too many words", "head -c 2000000 /dev/zero", /printed more than/, 0],
-    ["by hanging, with a child", "sleep 60 & wait", /ran past 300 ms/, 0],
-    ["by a daemon on its output", "setsid sleep 3 & exit 0", /ran past 300 ms/, 0],
+    ["by hanging, with a child", "sleep 60 & wait", /ran past 1500 ms/, 0],
+    ["by a daemon on its output", "setsid sleep 10 & exit 0", /ran past 1500 ms/, 0],
   ];
-  test.each(failures)("%s", async (_, body, message, cniCode) => {
+  test.each(failures)("%s", { timeout: 30_000 }, async (_, body, message, cniCode) => {
     await using plugins = await ScriptPlugins.create();
     await plugins.good("first");
     await plugins.plugin("bad", `[ $CNI_COMMAND = ADD ] || exit 0\n${body}`);
     await plugins.chain("first", "bad");
     const attach = plugins
-      .network({ pluginLimitMs: message.source.includes("ran past") ? 300 : 5000 })
+      .network({ pluginLimitMs: message.source.includes("ran past") ? 1500 : 20_000 })
       .attach(newRequest(), soon());
     await expect(attach).rejects.toMatchObject({
       failure: { code: "NETWORK_FAILED", plugin: "bad", cniCode },

@@ -56,7 +56,7 @@ export class ScriptPlugins implements AsyncDisposable {
     return this.config({ cniVersion: "1.0.0", name: "test", plugins: types.map((type) => ({ type })) });
   }
 
-  network({ pluginLimitMs = 5000, run: pluginRun = run }: { pluginLimitMs?: number; run?: Run } = {}): Network {
+  network({ pluginLimitMs = 20_000, run: pluginRun = run }: { pluginLimitMs?: number; run?: Run } = {}): Network {
     const log: Logger = {
       error: (message) => this.logged.push(`error ${message}`),
       warn: (message) => this.logged.push(`warn ${message}`),
