@@ -1,12 +1,19 @@
 # Each target sets up what it needs, says what it does, and can be run again. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+NODE := node_modules/.bin/node
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: guest ## a pod becomes a VM, shown step by step; KEEP=1 leaves it, GUEST=debian takes the Debian guest
+	@$(NODE) test/node/demo.ts
 
 setup: ## Debian packages, npm packages and Go tools that are missing
 	@tools/setup
+
+guest: setup
+	@test/guests/build $(or $(GUEST),tiny) >/dev/null
 
 guests: ## the tiny and the Debian test guest, built once per machine
 	@tools/setup packages
@@ -17,7 +24,25 @@ check: ## fast: format, lint, types, unit tests
 	@tools/setup npm
 	@npm run -s check
 
-test: ## everything CI runs
+test: ## everything CI runs; the last line says how many passed, failed and were skipped
 	@tools/test
 
-.PHONY: help setup guests check test
+test-full: ## the same in its long forms
+	@FULL=1 tools/test
+
+clean-room: ## make demo and make test in a fresh Debian root, from a clone
+	@tools/setup packages
+	@tools/clean-room
+
+node-up: guest ## a node for people, in the background: libvirtd, CNI, images, daemon
+	@$(NODE) test/node/up.ts
+
+node-down: ## its pods and everything of it removed
+	@tools/setup npm
+	@$(NODE) test/node/down.ts
+
+bench conformance chart: ## measurements; crictl and critest; helm lint and render
+	@tools/setup
+	@tools/suite $@
+
+.PHONY: help demo setup guest guests check test test-full clean-room node-up node-down bench conformance chart
