@@ -1,5 +1,6 @@
 // Joins a machine's tap to its pod's interface inside the pod's netns.
 
+import { existsSync } from "node:fs";
 import { z } from "zod";
 import type { Run } from "../lib/spawn.ts";
 import { invalid, VmletError } from "../model/failure.ts";
@@ -36,7 +37,7 @@ export function createWiring(options: KernelOptions, { run, log }: WiringParts):
       await tools.ipBatch(
         [
           // No address of its own making: the netns must not speak IPv6 to the guest.
-          `link set dev ${tapName} addrgenmode none`,
+          ...(existsSync("/proc/sys/net/ipv6") ? [`link set dev ${tapName} addrgenmode none`] : []),
           `link set dev ${tapName} mtu ${attachment.mtu} up`,
           `address replace ${DHCP_SERVER_ADDRESS}/32 dev ${tapName}`,
         ],

@@ -134,6 +134,17 @@ test("unwire ends the server and the redirect, twice over, and with the netns go
   await pod.wiring.unwire(pod.request, soon());
 });
 
+test("a real tap, as libvirt makes it, is wired too", async () => {
+  await using pod = await WiredPod.create();
+  const tapName = `${pod.request.tapName}t`;
+  await sh(pod.host.netnsPath, "ip", "tuntap", "add", "dev", tapName, "mode", "tap", "vnet_hdr");
+  await pod.wiring.wire({ ...pod.request, tapName }, soon());
+  expect(await pod.sh("ip", "-o", "link", "show", tapName)).toMatch(/UP.* mtu 1450 /);
+  expect(await pod.sh("ip", "-o", "address", "show", "dev", tapName)).toMatch(/169\.254\.67\.1\/32(?!.*fe80)/s);
+  expect(await pod.sh("tc", "filter", "show", "dev", "eth0", "ingress")).toContain(tapName);
+  expect(await readFile(join(pod.folderPath, "dnsmasq.conf"), "utf8")).toContain(`interface=${tapName}\n`);
+});
+
 test("a tap that is nowhere is an error that names it", async () => {
   await using pod = await WiredPod.create();
   const wire = pod.wiring.wire({ ...pod.request, tapName: "vmnowhere" }, soon());
