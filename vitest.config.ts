@@ -6,7 +6,11 @@ export default defineConfig({
     passWithNoTests: false,
     projects: [
       {
-        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/repo/**/*.test.ts", "test/fuzz/**/*.test.ts"] },
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "test/repo/**/*.test.ts", "test/fuzz/**/*.test.ts"],
+          testTimeout: 30_000, // a bound for a machine that is busy with virtual machines, not a target
+        },
       },
       {
         test: {

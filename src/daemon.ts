@@ -1,9 +1,103 @@
-// Composition root: builds every part in order, disposes in reverse.
+// Composition root: builds every part in order, disposes in reverse. Read top to bottom it is the architecture.
 
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { createNetwork } from "./cni/adapter.ts";
+import { redact } from "./config/redact.ts";
 import type { Config } from "./config/schema.ts";
-import { VmletError } from "./model/failure.ts";
+import { createConsoleLogs } from "./console/adapter.ts";
+import { serveCri } from "./cri/serve.ts";
+import { createEngine } from "./engine/engine.ts";
+import type { EngineOptions, Ports } from "./engine/parts.ts";
+import { createSeed } from "./guest/seed.ts";
+import { qemuImgDisks } from "./images/overlay.ts";
+import type { PullProgress } from "./images/progress.ts";
+import { openImageStore } from "./images/store.ts";
+import { createHostFiles } from "./kernel/host-files.ts";
+import { createNetns } from "./kernel/netns.ts";
+import { createWiring } from "./kernel/wiring.ts";
+import { run } from "./lib/spawn.ts";
+import { openHypervisor } from "./libvirt/adapter.ts";
 import type { Logger } from "./ports/logger.ts";
+import { openPodStore } from "./store/adapter.ts";
 
-export async function startDaemon(_config: Config, _log: Logger, _signal: AbortSignal): Promise<AsyncDisposable> {
-  throw new VmletError({ code: "NOT_IMPLEMENTED", rpc: "serve" }, "serve: the parts are not composed yet");
+const SEED_TOOL_PATH = "/usr/bin/genisoimage";
+
+/** Resolves when CRI is served. Disposing ends the serving and leaves every VM as it is. */
+export async function startDaemon(config: Config, log: Logger, signal: AbortSignal): Promise<AsyncDisposable> {
+  await using parts = new AsyncDisposableStack();
+  const { stateFolderPath, runFolderPath } = config;
+  const clock = { nowMs: () => Date.now() };
+
+  const store = await openPodStore({ stateFolderPath, runFolderPath }, { log: log.child("store") }, signal);
+  const images = parts.use(
+    await openImageStore(
+      { ...config.images, rootPath: join(stateFolderPath, "images") },
+      { run, clock, log: log.child("images"), onProgress: logProgress(log.child("images")) },
+      signal,
+    ),
+  );
+  const hypervisor = parts.use(await openHypervisor(config.libvirt, { log: log.child("libvirt") }, signal));
+  const network = createNetwork(
+    { ...config.cni, cacheFolderPath: join(stateFolderPath, "cni") },
+    { run, log: log.child("cni") },
+  );
+  const wiring = createWiring(
+    { ...config.kernel, dhcpFolderPath: join(runFolderPath, "dhcp") },
+    { run, log: log.child("wiring") },
+  );
+  const consoleLogs = parts.use(createConsoleLogs(config.console, { clock, log: log.child("console") }));
+
+  const ports: Ports = {
+    clock,
+    consoleLogs,
+    disks: qemuImgDisks({ run }),
+    hostFiles: createHostFiles(),
+    hypervisor,
+    images,
+    log: log.child("engine"),
+    netns: createNetns({ run }),
+    network,
+    seed: createSeed({ run, isoTool: SEED_TOOL_PATH }),
+    store,
+    wiring,
+  };
+  const living = parts.use(createEngine(ports, engineOptions(config), await store.load(signal)));
+  await recoverIfPossible(living, log, signal); // before anyone may call
+  const cgroupDriver = config.cgroupDriver === "auto" ? cgroupDriverOfNode() : config.cgroupDriver;
+  const { socketPath } = config;
+  const serveOptions = { socketPath, cgroupDriver, effectiveConfig: redact(config), log: log.child("cri") };
+  parts.use(await serveCri(serveOptions, living.engine));
+  return parts.move();
+}
+
+/** Without libvirtd the lists are still served from the records; it is made up for as soon as libvirtd is there. */
+async function recoverIfPossible(
+  living: ReturnType<typeof createEngine>,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await living.recover(signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    log.error("recovery waits for libvirtd", { error });
+  }
+}
+
+function engineOptions(config: Config): EngineOptions {
+  return {
+    ...config.machine,
+    cgroupExists: (path) =>
+      ["", "/cpu", "/memory"].some((hierarchy) => existsSync(`/sys/fs/cgroup${hierarchy}${path}`)),
+    hasMachined: existsSync("/run/systemd/machine"),
+  };
+}
+
+function cgroupDriverOfNode(): "systemd" | "cgroupfs" {
+  return existsSync("/run/systemd/system") ? "systemd" : "cgroupfs";
+}
+
+function logProgress(log: Logger): (progress: PullProgress) => void {
+  return ({ isDone, ...facts }) => log.info(isDone ? "image received" : "image is being received", { ...facts });
 }

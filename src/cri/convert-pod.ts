@@ -96,20 +96,21 @@ function protocolOf(protocol: Protocol, field: string): PortMapping["protocol"] 
   }
 }
 
-export function metadataOf({ name, namespace, uid, attempt }: PodSpec): PodSandboxMetadata {
+function metadataOf({ name, namespace, uid, attempt }: PodSpec): PodSandboxMetadata {
   return { name, namespace, uid, attempt };
 }
 
-export function sandboxStateOf({ state }: PodRecord): PodSandboxState {
-  return state.at === "ready" ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
+/** With a record that cannot be read, its own or a machine's, a pod is not ready: the kubelet then replaces it. */
+function sandboxStateOf({ state }: PodRecord, broken: BrokenRecord | undefined): PodSandboxState {
+  return state.at === "ready" && !broken ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
 }
 
-export function podSandboxOf(record: PodRecord): PodSandbox {
+export function podSandboxOf(record: PodRecord, broken?: BrokenRecord): PodSandbox {
   const { podId, spec, createdAtMs } = record.facts;
   return {
     id: podId,
     metadata: metadataOf(spec),
-    state: sandboxStateOf(record),
+    state: sandboxStateOf(record, broken),
     createdAt: nanosOf(createdAtMs),
     labels: spec.labels,
     annotations: spec.annotations,
@@ -130,12 +131,12 @@ export function brokenPodSandboxOf({ podId, error }: BrokenRecord): PodSandbox {
   };
 }
 
-export function podSandboxStatusOf(record: PodRecord): PodSandboxStatus {
+export function podSandboxStatusOf(record: PodRecord, broken?: BrokenRecord): PodSandboxStatus {
   const { spec } = record.facts;
   const attachment = "attachment" in record.state ? record.state.attachment : undefined;
   const ips = (attachment?.addresses ?? []).map(({ address }) => ({ ip: address }));
   return {
-    ...podSandboxOf(record),
+    ...podSandboxOf(record, broken),
     network: { ip: ips[0]?.ip ?? "", additionalIps: ips.slice(1) },
     linux: {
       namespaces: {

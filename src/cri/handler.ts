@@ -15,6 +15,8 @@ export interface HandlerOptions {
   /** Reads are asked every second: they log at debug. */
   readonly isRead: boolean;
   readonly log: Logger;
+  /** Milliseconds that the call may take; absent: the caller's patience is the limit. */
+  readonly limitMs?: number;
 }
 
 export function unary<Request, Response>(
@@ -55,7 +57,7 @@ export function streamed<Request, Response>(
 /** Runs one call with a signal of its own and logs how it went. Never throws. */
 async function observed(
   call: Pick<ServerUnaryCall<unknown, unknown>, "on" | "cancelled">,
-  { rpc, isRead, log }: HandlerOptions,
+  { rpc, isRead, log, limitMs }: HandlerOptions,
   work: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const startedAtMs = performance.now();
@@ -63,7 +65,8 @@ async function observed(
   call.on("cancelled", () => caller.abort(new DOMException("the caller went away", "AbortError")));
   const tookMs = (): number => Math.round(performance.now() - startedAtMs);
   try {
-    await work(caller.signal);
+    const limit = limitMs === undefined ? [] : [AbortSignal.timeout(limitMs)];
+    await work(AbortSignal.any([caller.signal, ...limit]));
     log[isRead ? "debug" : "info"]("rpc answered", { rpc, tookMs: tookMs() });
   } catch (error) {
     const status = statusOf(error);

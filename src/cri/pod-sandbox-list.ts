@@ -26,7 +26,10 @@ function list({ pods }: Engine, filter: PodSandboxFilter | undefined): PodSandbo
     ...pods
       .pods()
       .filter(({ state }) => state.at !== "intended")
-      .map(podSandboxOf),
-    ...pods.broken().map(brokenPodSandboxOf),
+      .map((pod) => podSandboxOf(pod, pods.findBroken(pod.facts.podId))),
+    ...pods
+      .broken()
+      .filter(({ podId }) => !pods.findPod(podId))
+      .map(brokenPodSandboxOf),
   ].filter((pod) => matchesPodFilter(pod, filter));
 }

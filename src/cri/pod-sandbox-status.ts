@@ -13,15 +13,17 @@ export const podSandboxStatus =
     const podId = findPodId(engine, podSandboxId);
     const timestamp = nanosOf(clock.nowMs());
     const broken = pods.findBroken(podId);
-    if (broken) {
+    if (broken && !pods.findPod(podId)) {
       const status = { ...brokenPodSandboxOf(broken), network: undefined, linux: undefined };
       return { status, info: { error: broken.error }, containersStatuses: [], timestamp };
     }
     const record = pods.pod(podId);
     const machines = pods.machinesOf(podId).filter(isListed);
     return {
-      status: podSandboxStatusOf(record),
-      info: verbose ? { info: JSON.stringify({ ...record.facts, state: record.state }) } : {},
+      status: podSandboxStatusOf(record, broken),
+      info: verbose
+        ? { ...(broken && { error: broken.error }), info: JSON.stringify({ ...record.facts, state: record.state }) }
+        : {},
       containersStatuses: machines.map((machine) =>
         containerStatusOf(machine, pods.conditionOf(machine.facts.machineId)),
       ),

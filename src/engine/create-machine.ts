@@ -37,6 +37,8 @@ export async function createMachine(
 }
 
 function readyPod({ pods }: Parts, podId: PodId): PodRecord {
+  const broken = pods.findBroken(podId);
+  if (broken) throw new VmletError({ code: "RECORD_BROKEN", path: broken.path }, `${broken.error}; remove the pod`);
   const pod = pods.pod(podId);
   if (pod.state.at === "ready") return pod;
   throw new VmletError(

@@ -6,6 +6,7 @@ import type { Exit, ExitReason } from "../model/machine.ts";
 import { tapNameOf } from "../model/machine-plan.ts";
 import type { MachineCondition, MachineSighting } from "../ports/hypervisor.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
+import { consoleLogRequestOf } from "./follow-console.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
 
 /** What the hypervisor no longer shows: the domain was removed under us, or the node was rebooted. */
@@ -47,6 +48,10 @@ async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Pr
   const { machineId, podId } = record.facts;
   const pod = pods.findPod(podId);
   const finishedAtMs = clock.nowMs();
+  if (ended !== "never-started") {
+    // Followed first: what it printed while no daemon ran belongs in its log too.
+    await consoleLogs.follow(consoleLogRequestOf(parts, record), undoSignal(UNDO_LIMIT_MS));
+  }
   await consoleLogs.finish(machineId, undoSignal(UNDO_LIMIT_MS));
   if (pod) {
     const { netnsPath } = pod.facts;

@@ -5,6 +5,7 @@ import type { PodId } from "../model/ids.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
 import { removeHeldMachine } from "./remove-machine.ts";
 import { stopHeldPod } from "./stop-pod.ts";
+import { sweepUnreadable } from "./sweep-unreadable.ts";
 
 /** Unknown: no change. */
 export async function removePod(parts: Parts, podId: PodId, signal: AbortSignal): Promise<void> {
@@ -23,12 +24,9 @@ export async function removePod(parts: Parts, podId: PodId, signal: AbortSignal)
 }
 
 /** A pod whose record cannot be read: what its id alone leads to is still taken down. */
-async function takeDownUnreadable({ network, netns, hypervisor }: Parts, podId: PodId): Promise<void> {
-  for (const sighting of await hypervisor.list(undoSignal(UNDO_LIMIT_MS))) {
-    if (sighting.podId !== podId) continue;
-    await hypervisor.destroy(sighting.machineId, undoSignal(UNDO_LIMIT_MS));
-    await hypervisor.undefine(sighting.machineId, undoSignal(UNDO_LIMIT_MS));
-  }
+async function takeDownUnreadable(parts: Parts, podId: PodId): Promise<void> {
+  await sweepUnreadable(parts, podId);
+  const { network, netns } = parts;
   const nobody = { name: "", namespace: "", uid: "" };
   const dns = { servers: [], searches: [], options: [] };
   const request = { podId, netnsPath: netns.pathOf(podId), pod: nobody, portMappings: [], dns };

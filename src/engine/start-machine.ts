@@ -4,8 +4,8 @@ import { undoSignal } from "../lib/undo.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
 import { tapNameOf } from "../model/machine-plan.ts";
-import type { ConsoleLogRequest } from "../ports/console-log.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
+import { consoleLogRequestOf } from "./follow-console.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
 import { planMachine } from "./plan-machine.ts";
 import { wireRequestOf } from "./wire-machine.ts";
@@ -81,14 +81,12 @@ const coldBoot: Launch = async (parts, pod, machine, signal) => {
 export async function connect(
   parts: Parts,
   pod: PodRecord,
-  { facts: { machineId, podId, spec } }: MachineRecord,
+  machine: MachineRecord,
   signal: AbortSignal,
 ): Promise<void> {
-  const request = wireRequestOf(pod, tapNameOf(machineId));
+  const request = wireRequestOf(pod, tapNameOf(machine.facts.machineId));
   if (request) await parts.wiring.wire(request, signal);
-  const { consoleFilePath, consolePositionPath: positionPath } = parts.store.pathsOf(podId, machineId);
-  const log: ConsoleLogRequest = { machineId, consoleFilePath, positionPath, logPath: spec.logPath };
-  await parts.consoleLogs.follow(log, signal);
+  await parts.consoleLogs.follow(consoleLogRequestOf(parts, machine), signal);
 }
 
 async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, reason: unknown): Promise<void> {

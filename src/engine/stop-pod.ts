@@ -4,6 +4,7 @@ import type { PodId } from "../model/ids.ts";
 import { endMachine } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 import { takeDownNetwork } from "./run-pod.ts";
+import { sweepUnreadable } from "./sweep-unreadable.ts";
 
 /** Unknown or stopped: no change. What fails is remembered in the pod's state and tried again by the next call. */
 export async function stopPod(parts: Parts, podId: PodId, signal: AbortSignal): Promise<void> {
@@ -18,6 +19,7 @@ export async function stopHeldPod(parts: Parts, podId: PodId): Promise<void> {
   if (at === "stopped") return;
   try {
     for (const machine of pods.machinesOf(podId)) await endMachine(parts, machine.facts.machineId);
+    if (pods.findBroken(podId)) await sweepUnreadable(parts, podId);
     await takeDownNetwork(parts, pods.pod(podId));
   } catch (error) {
     await pods.movePod(podId, { type: "stop-failed", error: String(error) });

@@ -76,7 +76,8 @@ async function keepUp(
   const paused = condition.is === "on" ? condition.paused : undefined;
   if (paused) log.warn("machine is paused", { machine: machineId, paused });
   pods.setCondition(machineId, paused ? pausedText(paused) : undefined);
-  const request = wireRequestOf(pods.pod(facts.podId), tapNameOf(machineId));
+  const pod = pods.findPod(facts.podId);
+  const request = pod && wireRequestOf(pod, tapNameOf(machineId));
   if (request) await wiring.wire(request, signal);
 }
 

@@ -43,7 +43,7 @@ export async function startDaemon(layout: NodeLayout, signal: AbortSignal): Prom
 export async function answers(layout: NodeLayout, signal: AbortSignal): Promise<boolean> {
   using client = connectCri(layout.socketPath);
   const soon = AbortSignal.any([signal, AbortSignal.timeout(2_000)]);
-  return client.runtime.version(VersionRequest.fromPartial({}), soon).then(
+  return await client.runtime.version(VersionRequest.fromPartial({}), soon).then(
     () => true,
     () => false,
   );
