@@ -1,6 +1,6 @@
 // The writable disks of machines: thin qcow2 overlays on a shared base, made by qemu-img with every format spelled out.
 
-import { chmod, open, rename, rm } from "node:fs/promises";
+import { access, chmod, open, rename, rm } from "node:fs/promises";
 import { dirname, isAbsolute } from "node:path";
 import { syncFolder } from "../lib/atomic-file.ts";
 import type { Run } from "../lib/spawn.ts";
@@ -24,7 +24,22 @@ async function createOverlay(request: OverlayRequest, run: Run, signal: AbortSig
   const newPath = `${path}.new`;
   try {
     await rm(newPath, { force: true });
-    const args = ["create", "-q", "-f", "qcow2", "-b", base.path, "-F", base.format, "--", newPath, `${sizeBytes}`];
+    await expectBase(path, base.path);
+    // -u: the base is not opened, because this runs as root and a stranger wrote the base.
+    const args = [
+      "create",
+      "-q",
+      "-u",
+      "-f",
+      "qcow2",
+      "-b",
+      base.path,
+      "-F",
+      base.format,
+      "--",
+      newPath,
+      `${sizeBytes}`,
+    ];
     const done = await run("qemu-img", args, {}, signal);
     if (done.exitCode !== 0) throw await failureOf(path, done.exitCode, done.stderr);
     await chmod(newPath, 0o600);
@@ -32,6 +47,19 @@ async function createOverlay(request: OverlayRequest, run: Run, signal: AbortSig
   } catch (error) {
     await rm(newPath, { force: true });
     throw error;
+  }
+}
+
+/** qemu-img would not notice. */
+async function expectBase(path: string, basePath: string): Promise<void> {
+  try {
+    await access(basePath);
+  } catch (error) {
+    throw new VmletError(
+      { code: "TOOL_FAILED", tool: "qemu-img", exitCode: null },
+      `qemu-img create ${path}: the base ${basePath} cannot be read; pull the image again`,
+      { cause: error },
+    );
   }
 }
 
@@ -46,8 +74,9 @@ async function settle(newPath: string, path: string): Promise<void> {
 async function failureOf(path: string, exitCode: number | null, stderr: string): Promise<VmletError> {
   const folderPath = dirname(path);
   const why = (stderr.trim().split("\n")[0] ?? "").slice(0, 300);
-  const freeBytes = await freeBytesOf(folderPath);
-  if (/No space left on device|Disk quota exceeded/.test(stderr)) return diskFull(folderPath, LEAST_BYTES, freeBytes);
+  if (/No space left on device|Disk quota exceeded/.test(stderr)) {
+    return diskFull(folderPath, LEAST_BYTES, await freeBytesOf(folderPath));
+  }
   return new VmletError(
     { code: "TOOL_FAILED", tool: "qemu-img", exitCode },
     `qemu-img create ${path}: ${why || "no message"} (exit code ${exitCode})`,

@@ -20,7 +20,7 @@ import type { ImageOptions } from "./options.ts";
 import type { ReceivedFile } from "./partial.ts";
 import type { PullProgress } from "./progress.ts";
 import { type FetchParts, fetchImage } from "./pull.ts";
-import { encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
+import { type BlobFacts, encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
 import { checkNames, type ImageSource, sourceOf } from "./translation.ts";
 
@@ -145,12 +145,13 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     const name = formatReference(reference);
     const present = await this.#nameWhatIsHere(name, source, signal);
     if (present !== undefined) return present;
-    const known = this.#catalog.nameRecord(name);
+    const record = this.#catalog.nameRecord(name);
+    const known = record !== undefined && (await this.#isOnDisk(record.blob)) ? record : undefined;
     const fetched = await fetchImage(this.#fetching, name, source, known, signal);
     if (fetched.kind === "received") {
       await using file = fetched.file;
-      const record = recordOf(name, file, source, fetched.validators, this.#parts.clock.nowMs());
-      return this.#change(async () => this.#publish(file, record), signal);
+      const current = recordOf(name, file, source, fetched.validators, this.#parts.clock.nowMs());
+      return this.#change(async () => this.#publish(file, current), signal);
     }
     // Removed while the server was asked: it is wanted again.
     return this.find(name) ?? this.#pull(reference, source, signal);
@@ -162,7 +163,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     if (pin === undefined) return undefined;
     return this.#change(async () => {
       const blob = this.#catalog.factsOf(pin);
-      if (blob === undefined || !this.#catalog.hasBlob(pin)) return undefined;
+      if (blob === undefined || !(await this.#isOnDisk(blob))) return undefined;
       const pulledAtMs = this.#parts.clock.nowMs();
       const isNamed = this.#catalog.nameRecord(name)?.blob.digest === pin;
       if (!isNamed) await this.#saveName({ v: 1, reference: name, blob, pulledAtMs, source: { url: url.href } });
@@ -173,7 +174,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   async #publish(file: ReceivedFile, record: NameRecord): Promise<Image> {
     const { digest, lengthBytes } = record.blob;
     const path = this.#layout.blobPath(digest);
-    if (!this.#catalog.hasBlob(digest)) {
+    if (!(await this.#isOnDisk(record.blob))) {
       await rename(file.path, path);
       await syncFolder(this.#layout.blobsPath);
       this.#catalog.setBlob(digest, (await allocatedBytesOf(path, lengthBytes)) ?? lengthBytes);
@@ -184,7 +185,13 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
       await this.#collect(digest);
       throw await asDiskFull(error, this.#layout.rootPath, lengthBytes);
     }
+    this.#parts.log.info("image pulled", { image: record.reference, digest, bytes: lengthBytes });
     return this.#catalog.imageOf(record.blob);
+  }
+
+  /** Somebody may have deleted or cut what the catalog remembers. */
+  async #isOnDisk({ digest, lengthBytes }: BlobFacts): Promise<boolean> {
+    return (await allocatedBytesOf(this.#layout.blobPath(digest), lengthBytes)) !== undefined;
   }
 
   /** Moves the name when it meant another image before. */

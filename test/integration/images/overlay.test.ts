@@ -76,6 +76,27 @@ test.each(["a,b=c", "json:{}", "nbd:host:1", "-o", "with space", "{}"])(
   },
 );
 
+test("a folder that is not there is a failed tool with its message", async () => {
+  const base = await makeBase("base-lost", "raw");
+  const path = join(folder, "no/such/folder/overlay");
+  await expect(disks.createOverlay({ path, base, virtualSizeBytes: MIB }, signal)).rejects.toMatchObject({
+    failure: { code: "TOOL_FAILED", tool: "qemu-img", exitCode: 1 },
+  });
+});
+
+test("an aborted call leaves nothing", async () => {
+  const base = await makeBase("base-aborted", "raw");
+  const own = join(folder, "aborted");
+  await mkdir(own);
+  const reason = new Error("caller went away");
+  const creating = disks.createOverlay(
+    { path: join(own, "disk"), base, virtualSizeBytes: MIB },
+    AbortSignal.abort(reason),
+  );
+  await expect(creating).rejects.toBe(reason);
+  expect(await readdir(own)).toEqual([]);
+});
+
 test("a full disk is told as such, and nothing is left on it", async () => {
   const base = await makeBase("base-full", "qcow2");
   await using disk = await mountSmallDisk(MIB);
@@ -87,11 +108,11 @@ test("a full disk is told as such, and nothing is left on it", async () => {
   expect(await readdir(disk.path)).toEqual(["filler"]);
 });
 
-test("a base that is not there is a failed tool with its message", async () => {
+test("a base that is not there is named", async () => {
   const base = { path: join(folder, "none"), format: "raw", virtualSizeBytes: MIB } as const;
   const path = join(folder, "overlay-none");
   await expect(disks.createOverlay({ path, base, virtualSizeBytes: MIB }, signal)).rejects.toMatchObject({
-    failure: { code: "TOOL_FAILED", tool: "qemu-img", exitCode: 1 },
-    message: expect.stringContaining("No such file"),
+    failure: { code: "TOOL_FAILED", tool: "qemu-img", exitCode: null },
+    message: expect.stringContaining(`the base ${base.path} cannot be read`),
   });
 });

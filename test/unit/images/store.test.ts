@@ -1,6 +1,7 @@
-import { readdir, stat, truncate, writeFile } from "node:fs/promises";
+import { readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import { freeBytesOf, SpaceLedger } from "../../../src/images/disk-space.ts";
 import { newMachineId } from "../../../src/model/ids.ts";
 import { imageStoreContract } from "../../contract/image-store.contract.ts";
 import { qcow2 } from "../../fakes/disk-image.ts";
@@ -205,4 +206,45 @@ test("a name whose bytes are gone or have another length is not shown", async ()
   await under.reopen();
   expect(under.store.list()).toEqual([]);
   expect(await under.store.pull(under.server.nameOf("/image"), signal)).toMatchObject({ digest });
+});
+
+test("bytes that somebody deleted under the running store come back with the next pull", async () => {
+  await using under = await open();
+  under.server.on("/image", (request, response) => {
+    const isSame = request.headers["if-none-match"] === '"v1"';
+    response.writeHead(isSame ? 304 : 200, { etag: '"v1"' });
+    response.end(isSame ? undefined : qcow2());
+  });
+  const name = under.server.nameOf("/image");
+  const { digest } = await under.store.pull(name, signal);
+  for (const again of [name, `${name}@${digest}`]) {
+    await rm(join(under.rootPath, "blobs/sha256", digest.slice(7)));
+    await under.store.pull(again, signal);
+    expect(await under.hasBytes(digest)).toBe(true);
+  }
+});
+
+test("the same bytes pulled under several names at once are kept once and have all the names", async () => {
+  await using under = await open();
+  const names = ["/a", "/b", "/c"].map((path) => {
+    under.server.serve(path, qcow2());
+    return under.server.nameOf(path);
+  });
+  await Promise.all(names.map(async (name) => under.store.pull(name, signal)));
+  expect(under.store.list()).toMatchObject([{ repoTags: names.map((name) => `${name}:latest`) }]);
+  expect((await under.files()).filter((file) => file.startsWith("blobs/"))).toHaveLength(1);
+});
+
+test("downloads under way do not count on each other's space", async () => {
+  await using under = await open();
+  const ledger = new SpaceLedger(under.rootPath);
+  const freeBytes = await freeBytesOf(under.rootPath);
+  const most = Math.floor(freeBytes * 0.7);
+  {
+    using reservation = await ledger.reserve(most);
+    await expect(ledger.reserve(most)).rejects.toMatchObject({ failure: { code: "DISK_FULL", neededBytes: most } });
+    reservation.wrote(most);
+    using _second = await ledger.reserve(Math.floor(freeBytes * 0.2));
+  }
+  using _third = await ledger.reserve(most);
 });
