@@ -151,7 +151,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     if (fetched.kind === "received") {
       await using file = fetched.file;
       const current = recordOf(name, file, source, fetched.validators, this.#parts.clock.nowMs());
-      return this.#change(async () => this.#publish(file, current), signal);
+      return await this.#change(async () => this.#publish(file, current), signal); // `file` must live until then
     }
     // Removed while the server was asked: it is wanted again.
     return this.find(name) ?? this.#pull(reference, source, signal);

@@ -248,3 +248,12 @@ test("downloads under way do not count on each other's space", async () => {
   }
   using _third = await ledger.reserve(most);
 });
+
+test("many different images pulled at once are all kept", async () => {
+  await using under = await open();
+  const paths = Array.from({ length: 12 }, (_, index) => `/image-${index}`);
+  for (const path of paths) under.server.serve(path, qcow2({ content: path }));
+  const images = await Promise.all(paths.map(async (path) => under.store.pull(under.server.nameOf(path), signal)));
+  for (const { digest } of images) expect(await under.hasBytes(digest)).toBe(true);
+  expect(under.store.list()).toHaveLength(paths.length);
+});
