@@ -3,7 +3,7 @@
 import { VmletError } from "../model/failure.ts";
 
 /** Without user name, password and query, which may carry secrets. */
-export function shownUrl(url: URL): string {
+function shownUrl(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}${url.search === "" ? "" : "?…"}`;
 }
 

@@ -7,7 +7,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { type ImageDigest, isImageDigest, isMachineId, type MachineId } from "../model/ids.ts";
-import { formatReference, type ImageReference, parseReference } from "../model/image-reference.ts";
+import { formatReference, parseReference } from "../model/image-reference.ts";
 
 /** Records are a kilobyte or so; what is larger is not ours. */
 const MAX_RECORD_BYTES = 64 * 1024;
@@ -43,7 +43,7 @@ export type NameRecord = z.output<typeof nameRecord>;
 export type HoldRecord = z.output<typeof holdRecord>;
 
 /** A record file that does not tell what it should. */
-export interface UnreadableRecord {
+interface UnreadableRecord {
   readonly path: string;
   readonly error: string;
 }
@@ -65,12 +65,11 @@ export function encodeRecord(record: NameRecord | HoldRecord): string {
   return `${JSON.stringify(record, undefined, 2)}\n`;
 }
 
-export const referenceOf = (record: NameRecord): ImageReference => parseReference(record.reference);
-
 export async function loadNames(folderPath: string): Promise<LoadedRecords<NameRecord>> {
   return loadFolder(folderPath, (text, file) => {
     const record = nameRecord.parse(JSON.parse(text));
-    const isOwn = formatReference(referenceOf(record)) === record.reference && nameFileOf(record.reference) === file;
+    const isOwn =
+      formatReference(parseReference(record.reference)) === record.reference && nameFileOf(record.reference) === file;
     if (!isOwn) throw new Error("the file has the name of another record");
     return record;
   });

@@ -183,7 +183,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
       await this.#saveName(record);
     } catch (error) {
       await this.#collect(digest);
-      throw await asDiskFull(error, this.#layout.rootPath, lengthBytes);
+      throw error;
     }
     this.#parts.log.info("image pulled", { image: record.reference, digest, bytes: lengthBytes });
     return this.#catalog.imageOf(record.blob);
@@ -197,7 +197,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   /** Moves the name when it meant another image before. */
   async #saveName(record: NameRecord): Promise<void> {
     const before = this.#catalog.nameRecord(record.reference);
-    await writeFileAtomically(join(this.#layout.namesPath, nameFileOf(record.reference)), encodeRecord(record));
+    await this.#write(join(this.#layout.namesPath, nameFileOf(record.reference)), record);
     this.#catalog.setName(record);
     if (before !== undefined) await this.#collect(before.blob.digest);
   }
@@ -213,9 +213,18 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     if (blob === undefined) throw notFound(digest);
     const record: HoldRecord = { v: 1, machineId, blob };
     const path = join(this.#layout.holdsPath, holdFileOf(machineId));
-    await writeFileAtomically(path, encodeRecord(record));
+    await this.#write(path, record);
     this.#catalog.setHold(record);
     this.#unreadableHolds.delete(path);
+  }
+
+  async #write(path: string, record: NameRecord | HoldRecord): Promise<void> {
+    const text = encodeRecord(record);
+    try {
+      await writeFileAtomically(path, text);
+    } catch (error) {
+      throw await asDiskFull(error, this.#layout.rootPath, text.length);
+    }
   }
 
   /** Deletes the bytes if nobody needs them any more. */

@@ -86,3 +86,19 @@ test("a disk that fills up during a download of unknown length fails as full, an
   expect(await under.files()).toEqual(before);
   expect(await under.store.usage()).toEqual(usage);
 });
+
+test("a hold that cannot be saved on a full disk fails as such, and holds nothing", async () => {
+  await using disk = await mountSmallDisk(2 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  under.server.serve("/image", qcow2());
+  const name = under.server.nameOf("/image");
+  const { digest } = await under.store.pull(name, signal);
+  const filler = await run("dd", ["if=/dev/zero", `of=${disk.path}/filler`, "bs=4096"], {}, signal);
+  expect(filler.stderr).toContain("No space left");
+  await expect(under.store.hold(digest, newMachineId(), signal)).rejects.toMatchObject({
+    failure: { code: "DISK_FULL", path: disk.path },
+  });
+  expect((await under.files()).filter((file) => file.startsWith("holds/"))).toEqual([]);
+  await under.store.remove(name, signal);
+  expect(await under.hasBytes(digest)).toBe(false);
+});
