@@ -5,7 +5,6 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { backoff, sleepMs } from "../lib/backoff.ts";
-import { untilAborted } from "../lib/keyed-lock.ts";
 import type { Finished, Run } from "../lib/spawn.ts";
 import { isSystemError, pluginFailed } from "./errors.ts";
 import { reasonOf } from "./network-config.ts";
@@ -33,8 +32,6 @@ export interface PluginParts {
 const MAX_STDOUT_BYTES = 1 << 20;
 /** A plugin that is just being replaced on disk can be open for writing for a moment. */
 const BUSY_TRIES = 6;
-/** A killed process group is gone in milliseconds. */
-const DEATH_LIMIT_MS = 500;
 
 const errorSchema = z.object({
   code: z.int(),
@@ -96,28 +93,10 @@ async function runUnlessBusy(
   const pauses = backoff({ firstMs: 20, maxMs: 500 });
   for (let tries = 1; ; tries += 1) {
     try {
-      return await endWith(run(path, [], { env, stdin: call.stdin, maxOutputBytes: MAX_STDOUT_BYTES }, signal), signal);
+      return await run(path, [], { env, stdin: call.stdin, maxOutputBytes: MAX_STDOUT_BYTES }, signal);
     } catch (error) {
       if (!isSystemError(error, "ETXTBSY") || tries === BUSY_TRIES) throw error;
       await sleepMs(pauses.next().value, signal);
-    }
-  }
-}
-
-/**
- * After an abort the plugin gets a moment to be dead, so that a DEL does not run beside its ADD; no longer, because a
- * daemon that it left behind may hold our pipes for ever.
- */
-async function endWith(running: Promise<Finished>, signal: AbortSignal): Promise<Finished> {
-  try {
-    return await untilAborted(running, signal);
-  } finally {
-    if (signal.aborted) {
-      const ended = running.then(
-        () => {},
-        () => {},
-      );
-      await Promise.race([ended, sleepMs(DEATH_LIMIT_MS, new AbortController().signal)]);
     }
   }
 }

@@ -31,6 +31,8 @@ export type Run = (
 export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const MAX_OUTPUT_BYTES = 1 << 20;
+/** How long output may still come after the program's end. */
+const PIPE_GRACE_MS = 1_000;
 
 /**
  * Runs `file` with `args`; never a shell. Resolves with any exit status.
@@ -61,6 +63,11 @@ export const run: Run = async (file, args, options, signal) => {
     child.stdin.end(options.stdin ?? "");
     const { promise: closed, resolve, reject } = Promise.withResolvers<[number | null, NodeJS.Signals | null]>();
     child.on("error", reject);
+    child.on("exit", () => {
+      // A daemon that it left behind may hold our pipes for ever: what is in them by now is what it printed.
+      const letGo = (): void => void [child.stdout.destroy(), child.stderr.destroy()];
+      setTimeout(letGo, signal.aborted ? 0 : PIPE_GRACE_MS).unref();
+    });
     child.on("close", (code, signalName) => resolve([code, signalName]));
     const [exitCode, signalName] = await closed;
     signal.throwIfAborted();

@@ -1,0 +1,39 @@
+import { expect, test } from "vitest";
+import { KeyedLock } from "../../../src/lib/keyed-lock.ts";
+
+const soon = (): AbortSignal => AbortSignal.timeout(5_000);
+
+test("work under one key goes one by one in the order asked, and other keys do not wait", async () => {
+  const lock = new KeyedLock();
+  const gate = Promise.withResolvers<void>();
+  const seen: string[] = [];
+  const first = lock.run("a", async () => void (await gate.promise, seen.push("a1")), soon());
+  const second = lock.run("a", async () => void seen.push("a2"), soon());
+  await lock.run("b", async () => void seen.push("b"), soon());
+  gate.resolve();
+  await Promise.all([first, second]);
+  expect(seen).toEqual(["b", "a1", "a2"]);
+  expect(lock.heldKeys).toBe(0);
+});
+
+test("a failure is the caller's, and the next in line still runs", async () => {
+  const lock = new KeyedLock();
+  await expect(lock.run("a", async () => Promise.reject(new Error("no")), soon())).rejects.toThrow("no");
+  await expect(lock.run("a", async () => 1, soon())).resolves.toBe(1);
+});
+
+test("who gives up while waiting leaves the line, and nobody overtakes", async () => {
+  const lock = new KeyedLock();
+  const gate = Promise.withResolvers<void>();
+  const seen: string[] = [];
+  const first = lock.run("a", async () => await gate.promise, soon());
+  const stop = new AbortController();
+  const second = lock.run("a", async () => void seen.push("second"), stop.signal);
+  const third = lock.run("a", async () => void seen.push("third"), soon());
+  stop.abort(new Error("enough"));
+  await expect(second).rejects.toThrow("enough");
+  expect(seen).toEqual([]);
+  gate.resolve();
+  await Promise.all([first, third]);
+  expect(seen).toEqual(["third"]);
+});
