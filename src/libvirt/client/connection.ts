@@ -98,6 +98,7 @@ export class Connection {
     this.#streams.set(serial, stream); // before the call: data may come with the reply
     try {
       await this.#send(procedure, args, serial);
+      if (stream.errored) throw stream.errored;
     } catch (error) {
       this.#streams.delete(serial);
       stream.destroy();

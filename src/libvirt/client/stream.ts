@@ -30,6 +30,8 @@ export class LibvirtStream extends Duplex {
   constructor(link: StreamLink) {
     super({ allowHalfOpen: false, highWaterMark: PIECE_BYTES });
     this.#link = link;
+    // It may fail before its owner has it in hand; that must not end the process. The owner sees `errored`.
+    this.on("error", () => {});
   }
 
   /** A packet of this stream came. */
