@@ -59,31 +59,22 @@ export function networkVariables({ attachment, dns, hostname }: GuestNetwork): s
   return lines.join("");
 }
 
-/** Of the default routes that CNI gave, the first of each family. */
-function defaultGateways({ routes, addresses }: Attachment): readonly string[] {
+/** Of the default routes that CNI gave, the gateway of the first of each family. */
+function defaultGateways({ routes }: Attachment): readonly string[] {
   const gateways = routes
-    .filter(({ destination }) => DEFAULT_DESTINATIONS.has(destination))
-    .map((route) => gatewayOf(route, addresses))
+    .filter(isDefault)
+    .map(({ gateway }) => gateway)
     .filter((gateway) => gateway !== undefined);
   const first = [gateways.find((gateway) => !isIPv6(gateway)), gateways.find(isIPv6)];
   return first.filter((gateway) => gateway !== undefined);
 }
 
-function otherRoutes({ routes, addresses }: Attachment): readonly Route[] {
-  return routes
-    .filter(({ destination }) => !DEFAULT_DESTINATIONS.has(destination))
-    .map(({ destination, ...route }) => {
-      const gateway = gatewayOf({ destination, ...route }, addresses);
-      return gateway === undefined ? { destination } : { destination, gateway };
-    });
+/** All but the default routes by a gateway: one on the link is a route like others. */
+function otherRoutes({ routes }: Attachment): readonly Route[] {
+  return routes.filter((route) => !isDefault(route) || route.gateway === undefined);
 }
 
-/** A route that names no gateway goes by that of the first address of its family, as CNI's own plugins have it. */
-function gatewayOf({ destination, gateway }: Route, addresses: readonly IpAddress[]): string | undefined {
-  if (gateway !== undefined) return gateway;
-  const family = destination.includes(":") ? 6 : 4;
-  return addresses.find((address) => address.family === family && address.gateway !== undefined)?.gateway;
-}
+const isDefault = ({ destination }: Route): boolean => DEFAULT_DESTINATIONS.has(destination);
 
 function hop(gateway: string | undefined, addresses: readonly IpAddress[]): object {
   if (gateway === undefined) return { scope: "link" };

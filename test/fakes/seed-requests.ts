@@ -14,7 +14,11 @@ export const dualStack: Attachment = {
     { address: "10.88.0.5", prefixLength: 16, gateway: "10.88.0.1", family: 4 },
     { address: "fd00::5", prefixLength: 64, gateway: "fd00::1", family: 6 },
   ],
-  routes: [{ destination: "0.0.0.0/0" }, { destination: "::/0" }, { destination: "10.1.0.0/16", gateway: "10.88.0.9" }],
+  routes: [
+    { destination: "0.0.0.0/0", gateway: "10.88.0.1" },
+    { destination: "::/0", gateway: "fd00::1" },
+    { destination: "10.1.0.0/16", gateway: "10.88.0.9" },
+  ],
 };
 
 export function someSeedRequest(changes: Partial<SeedRequest> = {}): SeedRequest {

@@ -45,6 +45,12 @@ test("a gateway outside every prefix is on the link, and a route without any gat
   });
 });
 
+test("a default route on the link has no gateway, and the guest is told so", () => {
+  const attachment: Attachment = { ...dualStack, routes: [{ destination: "0.0.0.0/0" }] };
+  expect(ethernet(attachment)).toMatchObject({ ethernets: { eth0: { routes: [{ to: "0.0.0.0/0", scope: "link" }] } } });
+  expect(networkVariables(network(attachment))).toContain("VMLET_GATEWAYS=''\nVMLET_ROUTES='0.0.0.0/0,'\n");
+});
+
 test("without a default route from CNI the guest has none", () => {
   const config = JSON.stringify(ethernet({ ...dualStack, routes: [] }));
   expect(config).not.toContain("gateway");
