@@ -8,7 +8,10 @@ export type MachineCondition =
       readonly is: "off";
       readonly ended: "never-started" | "shutdown" | "destroyed" | "crashed" | "failed" | "unknown";
     }
-  /** `paused`: created paused by us (`start`), disk full or broken (`io-error`), or by a person's hand (`other`). */
+  /**
+   * `paused`: created paused by us (`start`), disk full or broken (`io-error`), or by a person's hand (`other`). An
+   * adapter that has not seen the machine run says `start` for a person's pause, too: libvirt has one reason for both.
+   */
   | { readonly is: "on"; readonly paused?: "start" | "io-error" | "other" };
 
 /** One of our domains, as libvirt shows it. */
@@ -43,7 +46,7 @@ export type MachineSignal =
  * listed, changed or removed.
  *
  * All calls throw `HYPERVISOR_GONE` while there is no connection, `HYPERVISOR_STUCK` when the domain is quarantined
- * (an earlier call on it timed out), `HYPERVISOR_FAILED` with libvirt's own code otherwise. Abort ends the waiting;
+ * (a call on it passed its limit), `TIMED_OUT` when a call on no machine did, `HYPERVISOR_FAILED` with libvirt's own code otherwise. Abort ends the waiting;
  * whether libvirt carried the call out is then unknown, so callers look before they act again.
  */
 export interface Hypervisor {

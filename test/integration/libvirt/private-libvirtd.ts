@@ -89,7 +89,7 @@ export class PrivateLibvirtd implements AsyncDisposable {
     ];
     this.#daemon = spawn("/usr/bin/nsenter", args, { env: { PATH: SYSTEM_PATH }, stdio: "ignore" });
     await poll(
-      async () => ((await this.virsh("uri")).includes("qemu") ? true : undefined),
+      async () => ((await this.virsh("uri")).startsWith("qemu") ? true : undefined),
       { firstMs: 50, maxMs: 500 },
       limit(),
     );
