@@ -29,6 +29,7 @@ export async function startDaemon(layout: NodeLayout, signal: AbortSignal): Prom
       .trimEnd()
       .split("\n")
       .slice(-12)
+      .map((row) => row.slice(0, 400))
       .join("\n");
     throw new Error(
       `${error instanceof Error ? error.message : String(error)}; the end of ${layout.daemonLogPath}:\n${tail}`,

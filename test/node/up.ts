@@ -11,6 +11,10 @@ import { writeNodeFiles } from "./node-files.ts";
 import { pidOf, startInBackground } from "./process.ts";
 
 const signal = AbortSignal.timeout(180_000);
+process.on("uncaughtException", (error) => {
+  console.error(`node-up: ${error.message}\nnode-up: what is there already is removed by: make node-down`);
+  process.exit(1);
+});
 const { options, layout, imageServerPidPath } = devNode();
 
 say("libvirtd", await ensureLibvirtd(signal));
