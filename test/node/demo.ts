@@ -1,8 +1,9 @@
 // make demo: a pod becomes a VM and goes again, each step as it happens with the time since the start.
 
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { ListContainersRequest, ListPodSandboxRequest } from "../../src/gen/runtime.ts";
 import { output } from "./command.ts";
 import { connectCri } from "./cri-client.ts";
@@ -24,7 +25,7 @@ const { options, layout } = devNode();
 
 step(`a node${guest === "debian" ? " (the Debian guest takes a minute or two to boot without KVM)" : ""}`);
 const nodeWasUp = await answers(layout, signal);
-if (!nodeWasUp) runNodeScript("up.ts");
+if (!nodeWasUp) await runNodeScript("up.ts");
 ok(nodeWasUp ? "was up already" : "is up");
 
 const demo = demoPod(guest, layout, options.imagePort);
@@ -98,7 +99,7 @@ async function cleanUp(): Promise<void> {
   if (left.length === 0) ok("no domain, no interface, no address, no process is left");
   else failure ??= new Error("something is left");
   for (const text of left) line(`LEFT BEHIND: ${text}`);
-  if (!nodeWasUp) runNodeScript("down.ts");
+  if (!nodeWasUp) await runNodeScript("down.ts");
 }
 
 /** The demo's own pods, an earlier run's included. */
@@ -136,11 +137,13 @@ async function consoleLines(): Promise<string[]> {
   );
 }
 
-function runNodeScript(name: string): void {
-  const done = spawnSync(process.execPath, [join(REPO_PATH, "test/node", name)], { encoding: "utf8" });
-  const rows = done.stdout.split("\n").filter((row) => row.startsWith("node-"));
-  for (const row of rows) line(row);
-  if (done.status !== 0) throw new Error(`${name}: ${done.stderr.trim()}`);
+/** Its lines are shown as they come. */
+async function runNodeScript(name: string): Promise<void> {
+  const child = spawn(process.execPath, [join(REPO_PATH, "test/node", name)], { stdio: ["ignore", "pipe", "inherit"] });
+  const { promise: ended, resolve, reject } = Promise.withResolvers<number | null>();
+  child.once("error", reject).once("close", resolve);
+  for await (const row of createInterface({ input: child.stdout })) if (row.startsWith("node-")) line(row);
+  if ((await ended) !== 0) throw new Error(`${name} failed`);
 }
 
 async function explain(error: unknown): Promise<void> {
