@@ -1,7 +1,7 @@
 // What the program knows of pods and machines: memory over the store. Reads never wait.
 
 import { untilAborted } from "../lib/keyed-lock.ts";
-import { VmletError } from "../model/failure.ts";
+import { failsWith, VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import { type MachineEvent, type MachineState, nextMachineState } from "../model/machine.ts";
 import { nextPodState, type PodEvent, type PodSpec, type PodState } from "../model/pod.ts";
@@ -13,7 +13,7 @@ export type PodsChange =
   | { readonly type: "machine"; readonly machineId: MachineId; readonly podId: PodId };
 
 /**
- * INVARIANTS: a state is published only after it is saved; who changes a pod or its machines holds the pod's lock.
+ * INVARIANTS: a state is published only after it is saved, but for an end on a full disk; who changes a pod or its machines holds the pod's lock.
  */
 export class Pods {
   readonly #store: PodStore;
@@ -88,7 +88,7 @@ export class Pods {
     const record = this.pod(podId);
     const state = nextPodState(record.state, event);
     if (state === record.state) return state;
-    await saveOrPutBack((it) => this.#store.savePodState(podId, it), state, record.state);
+    await saveOrPutBack((it) => this.#store.savePodState(podId, it), event, state, record.state);
     this.#pods.set(podId, { ...record, state });
     this.#tell({ type: "pod", podId });
     return state;
@@ -112,7 +112,8 @@ export class Pods {
     const record = this.machine(machineId);
     const state = nextMachineState(record.state, event);
     if (state === record.state) return state;
-    await saveOrPutBack((it) => this.#store.saveMachineState(record.facts.podId, machineId, it), state, record.state);
+    const save = (it: MachineState): Promise<void> => this.#store.saveMachineState(record.facts.podId, machineId, it);
+    await saveOrPutBack(save, event, state, record.state);
     this.#machines.set(machineId, { ...record, state });
     this.#tellMachine(record);
     return state;
@@ -166,11 +167,29 @@ export class Pods {
   }
 }
 
+/**
+ * What ends a pod or a machine. On a full disk that must still be possible, for it is what makes room; a crash then
+ * loses nothing that recovery does not find out anew by the missing netns and the domain that is off.
+ */
+const ENDINGS: ReadonlySet<(PodEvent | MachineEvent)["type"]> = new Set([
+  "stop-asked",
+  "stop-failed",
+  "netns-lost",
+  "stopped",
+  "ended",
+]);
+
 /** A save that failed may have reached the disk all the same: disk and memory must not disagree. */
-async function saveOrPutBack<State>(save: (it: State) => Promise<void>, next: State, last: State): Promise<void> {
+async function saveOrPutBack<State>(
+  save: (it: State) => Promise<void>,
+  event: PodEvent | MachineEvent,
+  next: State,
+  last: State,
+): Promise<void> {
   try {
     await save(next);
   } catch (error) {
+    if (ENDINGS.has(event.type) && failsWith(error, "DISK_FULL")) return;
     await save(last).catch(() => {}); // the first failure is the one to tell; recovery copes with either state
     throw error;
   }
