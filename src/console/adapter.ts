@@ -6,8 +6,12 @@ import type { MachineId } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ConsoleLogRequest, ConsoleLogs } from "../ports/console-log.ts";
 import type { Logger } from "../ports/logger.ts";
+import { capFile } from "./file-cap.ts";
 import { CONSOLE_DEFAULTS, type ConsoleOptions } from "./options.ts";
 import { Tail } from "./tail.ts";
+
+/** A report is one short line. */
+const MAX_INIT_REPORT_BYTES = 64 << 10;
 
 /** Disposing stops all tails where they are; the next `follow` of the same machines goes on there. */
 export function createConsoleLogs(
@@ -21,6 +25,7 @@ class TailedConsoleLogs implements ConsoleLogs, AsyncDisposable {
   readonly #options: ConsoleOptions;
   readonly #parts: { readonly clock: Clock; readonly log: Logger };
   readonly #tails = new Map<MachineId, Promise<Tail>>();
+  readonly #caps = new Map<MachineId, Disposable>();
   /** Tails on their way out: a `follow` of the same machine waits for them, for they share files. */
   readonly #endings = new Map<MachineId, Promise<void>>();
 
@@ -44,6 +49,7 @@ class TailedConsoleLogs implements ConsoleLogs, AsyncDisposable {
     const tail = this.#tails.get(machineId);
     if (tail !== undefined) {
       this.#tails.delete(machineId);
+      this.#dropCap(machineId);
       const ending = tail.then(async (it) => it.finish()).finally(() => this.#endings.delete(machineId));
       ending.catch(() => {}); // whoever waits hears of it; nobody may be waiting any more
       this.#endings.set(machineId, ending);
@@ -73,6 +79,7 @@ class TailedConsoleLogs implements ConsoleLogs, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const tails = await Promise.allSettled(this.#tails.values());
+    for (const machineId of this.#caps.keys()) this.#dropCap(machineId);
     this.#tails.clear();
     await Promise.all(tails.map(async (tail) => (tail.status === "fulfilled" ? tail.value.stop() : undefined)));
     await Promise.allSettled(this.#endings.values());
@@ -81,6 +88,13 @@ class TailedConsoleLogs implements ConsoleLogs, AsyncDisposable {
   async #start(request: ConsoleLogRequest): Promise<Tail> {
     await this.#endings.get(request.machineId);
     const { clock, log } = this.#parts;
+    this.#dropCap(request.machineId);
+    this.#caps.set(request.machineId, capFile(request.initReportPath, MAX_INIT_REPORT_BYTES));
     return Tail.start(request, this.#options, { clock, log });
+  }
+
+  #dropCap(machineId: MachineId): void {
+    this.#caps.get(machineId)?.[Symbol.dispose]();
+    this.#caps.delete(machineId);
   }
 }

@@ -1,6 +1,7 @@
 // CreateContainer: disk, seed and a defined domain. Nothing runs yet.
 
 import { isDeepStrictEqual } from "node:util";
+import { environmentNotices } from "../model/environment.ts";
 import { VmletError } from "../model/failure.ts";
 import { type MachineId, newMachineId, type PodId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
@@ -143,7 +144,7 @@ async function carryMounts(
   signal: AbortSignal,
 ): Promise<{ files: SeedFile[]; notices: string[] }> {
   const files: SeedFile[] = [];
-  const notices = [...annotationsOf(pod).notices];
+  const notices = [...annotationsOf(pod).notices, ...environmentNotices(spec.env)];
   for (const mount of spec.mounts) {
     const carried = await hostFiles.carry(mount, signal);
     if (carried.is === "carried") files.push(...carried.files);

@@ -8,6 +8,6 @@ export function consoleLogRequestOf(
   { store }: Pick<Parts, "store">,
   { facts: { machineId, podId, spec } }: MachineRecord,
 ): ConsoleLogRequest {
-  const { consoleFilePath, consolePositionPath: positionPath } = store.pathsOf(podId, machineId);
-  return { machineId, consoleFilePath, positionPath, logPath: spec.logPath };
+  const { consoleFilePath, consolePositionPath: positionPath, initReportPath } = store.pathsOf(podId, machineId);
+  return { machineId, consoleFilePath, positionPath, initReportPath, logPath: spec.logPath };
 }

@@ -6,6 +6,8 @@ export interface ConsoleLogRequest {
   readonly consoleFilePath: string;
   /** Where the tail's own position is kept, so that a restart neither loses nor repeats. */
   readonly positionPath: string;
+  /** What the guest's init writes to: a line at most, kept from growing beyond that. */
+  readonly initReportPath: string;
   /** CRI log file; empty: drain only. */
   readonly logPath: string;
 }

@@ -26,6 +26,7 @@ async function files(): Promise<ConsoleLogRequest & { readonly folder: string } 
     machineId: newMachineId(),
     consoleFilePath,
     positionPath: join(folder, "console-position.json"),
+    initReportPath: join(folder, "init-report"),
     logPath: join(folder, "pod", "0.log"),
     [Symbol.asyncDispose]: async () => rm(folder, { recursive: true, force: true }),
   };

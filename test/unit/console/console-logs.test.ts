@@ -43,6 +43,7 @@ async function machine(options: Partial<ConsoleOptions> = {}) {
     machineId: newMachineId(),
     consoleFilePath: join(folder, "console.log"),
     positionPath: join(folder, "console-position.json"),
+    initReportPath: join(folder, "init-report"),
     logPath: join(folder, "pod", "vm", "0.log"),
   };
   await writeFile(request.consoleFilePath, "");
