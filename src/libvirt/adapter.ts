@@ -77,7 +77,7 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     const template = await loadTemplate(templateFolderPath, plan.template, signal);
     const xml = renderDomain(plan, template, { virtualization, tcgCacheMiB });
     await this.#translating(async () => {
-      if ((await this.#find(plan.machineId, signal)) !== undefined) return;
+      if ((await this.#look(plan.machineId, signal)) !== undefined) return;
       try {
         const { domain } = await this.#client.call(procedures.defineXml, { xml, flags: 0 }, {}, signal);
         this.#ours.add(plan, domain);
@@ -165,7 +165,10 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
 
   async list(signal: AbortSignal): Promise<readonly MachineSighting[]> {
     return this.#translating(async () => {
+      const known = this.#ours.uuids();
       const { domains } = await this.#client.call(procedures.listAllDomains, { needResults: 1, flags: 0 }, {}, signal);
+      const listed = new Set(domains.map(({ uuid }) => uuid));
+      for (const uuid of known) if (!listed.has(uuid)) this.#ours.forget(uuid); // it went while we were not told
       const sightings = await Promise.all(
         domains.map(async (ref) => {
           const own = await untilAborted(this.#ours.recognise(ref), signal);

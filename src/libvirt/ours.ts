@@ -36,6 +36,11 @@ export class OwnDomains {
     this.#known.set(ref.uuid, { machineId, podId, ref, hasRun: false, isFresh: true });
   }
 
+  /** Of all domains that are known, whoever they belong to. */
+  uuids(): readonly string[] {
+    return [...this.#known.keys()];
+  }
+
   forget(uuid: string): void {
     this.#known.delete(uuid);
   }

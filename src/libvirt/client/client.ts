@@ -92,7 +92,8 @@ export class LibvirtClient implements Disposable {
     signal: AbortSignal,
   ): Promise<LibvirtStream> {
     this.#quarantine.check(domain.uuid, "slow", procedure.name, domain.name);
-    const connection = await openConnection(this.#options, () => {}, signal);
+    // No keepalive: a reader that takes its time is not a dead libvirtd.
+    const connection = await openConnection({ ...this.#options, keepalive: undefined }, () => {}, signal);
     try {
       const limitMs = this.#options.limitMs.slow;
       const opening = connection.openStream(procedure, args);

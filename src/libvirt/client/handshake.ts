@@ -15,7 +15,8 @@ export interface ConnectOptions {
   readonly uri: string;
   /** Milliseconds that connecting may take in all. */
   readonly handshakeLimitMs: number;
-  readonly keepalive: KeepaliveOptions;
+  /** undefined for a connection that may be left unread, where silence means nothing. */
+  readonly keepalive: KeepaliveOptions | undefined;
 }
 
 const AUTH_NONE = 0;
@@ -28,15 +29,15 @@ export async function openConnection(
   onEvent: (event: DomainEvent) => void,
   signal: AbortSignal,
 ): Promise<Connection> {
-  const { socketPath, uri, handshakeLimitMs } = options;
+  const { socketPath, handshakeLimitMs } = options;
   const tooLong = gone(socketPath, `no answer within ${handshakeLimitMs} ms`);
   using limit = limitOf(handshakeLimitMs, tooLong);
   const waiting = AbortSignal.any([signal, limit.signal]);
   const socket = await connectSocket(socketPath, waiting);
   const connection = new Connection(socket, socketPath, onEvent);
   try {
-    await untilAborted(greet(connection, uri), waiting);
-    connection.keepAlive(options.keepalive);
+    await untilAborted(greet(connection, options), waiting);
+    if (options.keepalive !== undefined) connection.keepAlive(options.keepalive);
     return connection;
   } catch (error) {
     connection.close();
@@ -44,14 +45,14 @@ export async function openConnection(
   }
 }
 
-async function greet(connection: Connection, uri: string): Promise<void> {
+async function greet(connection: Connection, { uri, keepalive }: ConnectOptions): Promise<void> {
   const { types } = await connection.call(procedures.authList, {});
   if (types.some((type) => type !== AUTH_NONE)) {
     const fault = { kind: "refused", procedure: procedures.authList.name, code: 45, domain: 7, level: 2 } as const;
     throw new LibvirtFault(fault, `libvirtd asks for authentication (${types.join()}): run as root`);
   }
   await connection.call(procedures.connectOpen, { name: uri, flags: 0 });
-  await connection.call(procedures.supportsFeature, { feature: FEATURE_KEEPALIVE });
+  if (keepalive !== undefined) await connection.call(procedures.supportsFeature, { feature: FEATURE_KEEPALIVE });
 }
 
 async function connectSocket(socketPath: string, signal: AbortSignal): Promise<Socket> {

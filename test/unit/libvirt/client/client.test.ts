@@ -261,6 +261,28 @@ test("a stream carries bytes both ways, ends when libvirt ends it, and is aborte
   await expect.poll(() => states).toContain(STATUS_ERROR);
 });
 
+test("a stream that nobody reads holds its sender back and does not die of it", async () => {
+  const piece = Buffer.alloc(65_536, "x");
+  const pieces = 200;
+  let sent = 0;
+  libvirtd.script = ({ header, payload }, connection) => {
+    if (header.procedure !== openConsole.number || payload.length === 0) return;
+    connection.reply(header, openConsole, {});
+    for (; sent < pieces; sent++) connection.stream(header, STATUS_CONTINUE, piece);
+    connection.stream(header, STATUS_OK);
+  };
+  open({ keepalive: { intervalMs: 10, missesAllowed: 1 } });
+  const stream = await client.openStream(openConsole, { domain, device: undefined, flags: 0 }, { domain }, limit());
+  const [served] = [...libvirtd.connections].toSorted((a, b) => b.socket.writableLength - a.socket.writableLength);
+  expect(served?.socket.writableLength).toBeGreaterThan(pieces * piece.length * 0.5);
+  const pinged = (): number => libvirtd.received.filter(({ header }) => header.program === KEEPALIVE_PROGRAM).length;
+  await expect.poll(pinged).toBeGreaterThan(5); // other connections, for far longer than their patience
+  expect(stream.destroyed).toBe(false);
+  let readBytes = 0;
+  for await (const chunk of stream) readBytes += (chunk as Buffer).length;
+  expect(readBytes).toBe(pieces * piece.length);
+});
+
 test("a stream that libvirt aborts is destroyed with its error", async () => {
   libvirtd.script = ({ header }, connection) => {
     connection.reply(header, openConsole, {});
