@@ -38,8 +38,8 @@ export class PrivateLibvirtd implements AsyncDisposable {
     await chmod(folderPath, 0o755); // QEMU runs as libvirt-qemu
     for (const name of ["run", "lib", "log", "cache"]) await mkdir(join(folderPath, name));
     await cp("/etc/libvirt", join(folderPath, "etc"), { recursive: true });
-    for (const name of ["qemu/networks", "qemu/autostart"])
-      await rm(join(folderPath, "etc", name), { recursive: true, force: true });
+    // Its settings, and none of the domains and networks that the machine's own libvirtd has.
+    await rm(join(folderPath, "etc/qemu"), { recursive: true, force: true });
     await writeFile(join(folderPath, "etc/libvirtd.conf"), CONFIG);
     await writeFile(join(folderPath, "etc/qemu.conf"), QEMU_CONFIG);
     const binds = Object.entries({
