@@ -26,6 +26,8 @@ export interface DemoPod {
   readonly pod: Readonly<Record<string, unknown>>;
   readonly container: Readonly<Record<string, unknown>>;
   readonly image: string;
+  /** The value of its label. */
+  readonly label: string;
 }
 
 export interface Driver extends Disposable {

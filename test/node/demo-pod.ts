@@ -16,17 +16,19 @@ runcmd:
   - systemd-run --unit=demo-page python3 -m http.server --directory /srv/demo 80
 `;
 
+/** Its label carries a value of its own, so that a demo removes its own pod and not another's. */
 export function demoPod(guest: "tiny" | "debian", layout: NodeLayout, imagePort: number): DemoPod {
   const image = imageNameOf(imagePort, `${guest}.qcow2`);
   const uid = randomUUID();
   const memoryMiB = guest === "tiny" ? 256 : 1024;
   return {
     image,
+    label: uid,
     pod: {
       metadata: { name: `demo-${guest}`, namespace: "default", uid, attempt: 0 },
       hostname: `demo-${guest}`,
       log_directory: join(layout.podLogFolderPath, `default_demo-${guest}_${uid}`),
-      labels: { [DEMO_LABEL]: "true" },
+      labels: { [DEMO_LABEL]: uid },
       annotations: guest === "debian" ? { "vmlet.dev/user-data": DEBIAN_USER_DATA } : {},
       linux: {},
     },

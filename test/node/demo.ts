@@ -102,11 +102,11 @@ async function cleanUp(): Promise<void> {
   if (!nodeWasUp) await runNodeScript("down.ts");
 }
 
-/** The demo's own pods, an earlier run's included. */
+/** The pod of this run, if it came so far. */
 async function podsOfDemo(): Promise<{ id: string; containerIds: string[] }[]> {
   using cri = connectCri(layout.socketPath);
   const pods = await cri.runtime.listPodSandbox(
-    ListPodSandboxRequest.fromPartial({ filter: { labelSelector: { [DEMO_LABEL]: "true" } } }),
+    ListPodSandboxRequest.fromPartial({ filter: { labelSelector: { [DEMO_LABEL]: demo.label } } }),
     signal,
   );
   const { containers } = await cri.runtime.listContainers(ListContainersRequest.fromPartial({}), signal);
