@@ -17,12 +17,13 @@ export async function endMachine(parts: Parts, machineId: MachineId): Promise<vo
   const { pods, hypervisor } = parts;
   const { state } = pods.machine(machineId);
   if (state.at === "exited") return;
+  const before = await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
   await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
-  if (state.at === "intended" || state.at === "created") {
-    await settleExit(parts, pods.machine(machineId), "never-started");
-    return;
-  }
-  await settleExit(parts, pods.machine(machineId), await howItEnded(parts, machineId));
+  const wasStarted = state.at !== "intended" && state.at !== "created";
+  const ended = wasStarted ? await howItEnded(parts, machineId) : "never-started";
+  // A QEMU that had to be killed looks like one that crashed.
+  const wasKilled = before?.condition.is === "on" && ended === "crashed";
+  await settleExit(parts, pods.machine(machineId), wasKilled ? "destroyed" : ended);
 }
 
 /** How the machine is while it is on; otherwise settles its exit. The caller holds the pod's lock. */

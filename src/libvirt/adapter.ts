@@ -1,6 +1,7 @@
 // The Hypervisor port on libvirt.
 
 import { readFile } from "node:fs/promises";
+import { poll } from "../lib/backoff.ts";
 import { untilAborted } from "../lib/keyed-lock.ts";
 import { joinInside } from "../lib/safe-path.ts";
 import { failsWith, VmletError } from "../model/failure.ts";
@@ -12,7 +13,7 @@ import { CLIENT_DEFAULTS, type ClientEvent, LibvirtClient } from "./client/clien
 import { type DomainEvent, type DomainRef, type Procedure, procedures } from "./client/messages.ts";
 import { conditionOf, signalOf } from "./conditions.ts";
 import { renderDomain } from "./domain-xml.ts";
-import { isRefused, LIBVIRT_ERROR, translated } from "./errors.ts";
+import { isRefused, isStuck, LIBVIRT_ERROR, translated } from "./errors.ts";
 import { DEFAULT_RUN_FOLDER_PATH, type LibvirtOptions, START_LIMIT_MS } from "./options.ts";
 import { type OwnDomain, OwnDomains } from "./ours.ts";
 import { loadTemplate } from "./template.ts";
@@ -131,9 +132,22 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
       try {
         await this.#client.call(procedures.destroy, { domain, flags: 0 }, { domain }, signal);
       } catch (error) {
-        if (!isRefused(error, LIBVIRT_ERROR.noDomain, LIBVIRT_ERROR.operationInvalid)) throw error; // off already
+        if (isRefused(error, LIBVIRT_ERROR.noDomain, LIBVIRT_ERROR.operationInvalid)) return; // off already
+        if (!isStuck(error) || !(await this.#killQemu(own, signal))) throw error;
       }
     });
+  }
+
+  /** For a QEMU so stuck that libvirt's own destroy hangs behind it. False when its process cannot be told. */
+  async #killQemu(own: OwnDomain, signal: AbortSignal): Promise<boolean> {
+    const pid = await this.#pidOf(own.ref);
+    if (pid === undefined) return false;
+    this.#log.warn("QEMU answers nothing: killing it", { machine: own.machineId, pid });
+    process.kill(pid, "SIGKILL");
+    const isOff = async (): Promise<true | undefined> =>
+      (await this.#sight(own, signal))?.condition.is === "on" ? undefined : true;
+    await poll(isOff, { firstMs: 50, maxMs: 1_000 }, signal);
+    return true;
   }
 
   async undefine(machineId: MachineId, signal: AbortSignal): Promise<void> {

@@ -23,6 +23,11 @@ export function isRefused(error: unknown, ...codes: readonly number[]): boolean 
   return error instanceof LibvirtFault && error.fault.kind === "refused" && codes.includes(error.fault.code);
 }
 
+/** True when the domain's QEMU does not answer libvirt. */
+export function isStuck(error: unknown): boolean {
+  return error instanceof LibvirtFault && error.fault.kind === "stuck";
+}
+
 /** What to throw instead of `error`; anything that is not the client's is thrown on as it is. */
 export function translated(error: unknown): unknown {
   return error instanceof LibvirtFault ? failureOf(error) : error;

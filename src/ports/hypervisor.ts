@@ -63,7 +63,7 @@ export interface Hypervisor {
   resume(machineId: MachineId, signal: AbortSignal): Promise<void>;
   /** Ask the guest to power off. Resolves when it was asked, not when it is off. */
   askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void>;
-  /** Power off now. Off already or unknown: no change. */
+  /** Power off now, a QEMU that answers nobody by killing it. Off already or unknown: no change. */
   destroy(machineId: MachineId, signal: AbortSignal): Promise<void>;
   /** Forget it, with everything libvirt keeps of it. Unknown: no change. MUST be off. */
   undefine(machineId: MachineId, signal: AbortSignal): Promise<void>;

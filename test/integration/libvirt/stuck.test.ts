@@ -55,6 +55,15 @@ test("a QEMU that goes on answers again", async () => {
   await expect.poll(() => outcomeOf(bench.hypervisor.resume(first.machineId, limit())), { timeout: 30_000 }).toBe("ok");
 });
 
+test("a QEMU that answers nothing is powered off all the same", async () => {
+  const { hypervisor } = bench;
+  const second = stopped[1];
+  if (second === undefined) throw new Error("there is none");
+  await hypervisor.destroy(second.machineId, limit());
+  expect((await hypervisor.look(second.machineId, limit()))?.condition.is).toBe("off");
+  await hypervisor.destroy(second.machineId, limit());
+});
+
 test("a QEMU that is killed leaves its quarantine, and its machine can be forgotten", async () => {
   const { hypervisor } = bench;
   const last = stopped.at(-1);
