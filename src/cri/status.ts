@@ -70,6 +70,7 @@ function isNamed(error: unknown, name: string): boolean {
   return error instanceof Error && error.name === name;
 }
 
+/** Well-formed, because gRPC percent-encodes it: half a surrogate pair would throw there, and the caller wait for ever. */
 function cut(text: string): string {
-  return text.length <= MAX_DETAILS_CHARS ? text : `${text.slice(0, MAX_DETAILS_CHARS - 1)}…`;
+  return (text.length <= MAX_DETAILS_CHARS ? text : `${text.slice(0, MAX_DETAILS_CHARS - 1)}…`).toWellFormed();
 }

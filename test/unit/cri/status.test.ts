@@ -56,3 +56,9 @@ test("anything may be thrown, and a long message is cut", () => {
   expect(statusOf(undefined)).toMatchObject({ code: status.INTERNAL, details: "undefined" });
   expect(statusOf(new Error("x".repeat(100_000))).details.length).toBe(4096);
 });
+
+test("what is told can be percent-encoded, wherever the message was cut: gRPC would not answer at all otherwise", () => {
+  for (const lead of ["", "x"])
+    expect(encodeURI(statusOf(new Error(lead + "🙂".repeat(5000))).details)).toContain("%F0");
+  expect(encodeURI(statusOf(new Error("\ud83d")).details)).toBe("%EF%BF%BD");
+});
