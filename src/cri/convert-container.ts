@@ -16,14 +16,14 @@ import { invalid } from "../model/failure.ts";
 import type { MachineSpec, MachineState, Mount } from "../model/machine.ts";
 import type { PodSpec } from "../model/pod.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
-import { linuxResourcesOf, matchesLabels, nanosOf, required, resourcesOf } from "./convert-shared.ts";
+import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, required, resourcesOf } from "./convert-shared.ts";
 
 /** @throws SPEC_INVALID naming the field. */
 export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
   const metadata = required(config.metadata, "config.metadata");
   const image = required(config.image?.image, "config.image.image");
   return {
-    name: required(metadata.name, "config.metadata.name"),
+    name: nameOf(metadata.name, "config.metadata.name"),
     attempt: metadata.attempt,
     image,
     userImage: config.image?.userSpecifiedImage || image,

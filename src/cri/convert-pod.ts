@@ -1,5 +1,6 @@
 // CRI's pod sandbox <-> our Pod.
 
+import { isIP } from "node:net";
 import { isAbsolute } from "node:path";
 import {
   type PortMapping as CriPortMapping,
@@ -15,7 +16,7 @@ import {
 import { invalid } from "../model/failure.ts";
 import type { PodSpec, PortMapping } from "../model/pod.ts";
 import type { BrokenRecord, PodRecord } from "../ports/pod-store.ts";
-import { matchesLabels, nanosOf, required, resourcesOf } from "./convert-shared.ts";
+import { matchesLabels, nameOf, nanosOf, required, resourcesOf } from "./convert-shared.ts";
 
 /** Handlers that are ours: the empty one is the default when we are the kubelet's endpoint ourselves. */
 export const RUNTIME_HANDLERS = ["", "vmlet"] as const;
@@ -29,17 +30,13 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): Pod
   if (logFolderPath !== "" && !isAbsolute(logFolderPath))
     throw invalid("config.log_directory", `"${logFolderPath}" must be an absolute path`);
   return {
-    name: required(metadata.name, "config.metadata.name"),
-    namespace: required(metadata.namespace, "config.metadata.namespace"),
-    uid: required(metadata.uid, "config.metadata.uid"),
+    name: podNameOf(metadata.name, "config.metadata.name"),
+    namespace: podNameOf(metadata.namespace, "config.metadata.namespace"),
+    uid: podNameOf(metadata.uid, "config.metadata.uid"),
     attempt: metadata.attempt,
     hostname: hostnameOf(config.hostname || metadata.name),
     logFolderPath,
-    dns: {
-      servers: config.dnsConfig?.servers ?? [],
-      searches: config.dnsConfig?.searches ?? [],
-      options: config.dnsConfig?.options ?? [],
-    },
+    dns: dnsOf(config),
     portMappings: config.portMappings.filter(({ hostPort }) => hostPort !== 0).map(portMappingOf),
     labels: config.labels,
     annotations: config.annotations,
@@ -48,6 +45,24 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): Pod
     cgroupParent: config.linux?.cgroupParent ?? "",
     overhead: resourcesOf(config.linux?.overhead, "config.linux.overhead"),
   };
+}
+
+function podNameOf(value: string, field: string): string {
+  const name = nameOf(value, field);
+  if (!/[;=]/.test(name)) return name;
+  throw invalid(field, `${JSON.stringify(name)} has ; or =, which part the arguments of CNI plugins`);
+}
+
+/** Words of resolv.conf: one with white space would read as two. */
+function dnsOf({ dnsConfig }: PodSandboxConfig): PodSpec["dns"] {
+  const words = (name: "servers" | "searches" | "options"): readonly string[] => {
+    const values = dnsConfig?.[name] ?? [];
+    const index = values.findIndex((value) => !/^[\x21-\x7e]{1,253}$/.test(value));
+    if (index < 0) return values;
+    const shown = JSON.stringify((values[index] ?? "").slice(0, 80));
+    throw invalid(`config.dns_config.${name}[${index}]`, `${shown} is not one word of ASCII as in resolv.conf`);
+  };
+  return { servers: words("servers"), searches: words("searches"), options: words("options") };
 }
 
 function pidModeOf(config: PodSandboxConfig): "pod" | "container" {
@@ -80,6 +95,8 @@ function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
     if (port < 1 || port > 65_535) throw invalid(`${field}.${name}`, `${port} is not a port`);
   }
   const { containerPort, hostPort, hostIp } = mapping;
+  if (hostIp !== "" && isIP(hostIp) === 0)
+    throw invalid(`${field}.host_ip`, `${JSON.stringify(hostIp.slice(0, 80))} is not an IP address`);
   return { protocol: protocolOf(mapping.protocol, field), containerPort, hostPort, hostIp };
 }
 

@@ -13,6 +13,17 @@ export function required<T>(value: T | undefined, field: string): T {
   throw invalid(field, "must be set");
 }
 
+/** Kubernetes' own longest name. */
+const MAX_NAME_CHARS = 253;
+
+/** A name that people, file systems and plugins are shown: without control characters, and no longer than a name is. */
+export function nameOf(value: string, field: string): string {
+  const name = required(value, field);
+  if (name.length > MAX_NAME_CHARS) throw invalid(field, `${name.length} characters, at most ${MAX_NAME_CHARS}`);
+  if (/\p{Cc}/u.test(name)) throw invalid(field, `${JSON.stringify(name)} has control characters`);
+  return name;
+}
+
 /** Zero on the wire means "not said". */
 export function resourcesOf(linux: LinuxContainerResources | undefined, field: string): Resources {
   if (!linux) return {};
