@@ -46,6 +46,8 @@ export function createNetwork(options: CniOptions, { run, log }: NetworkParts): 
 
       const config = await loadNetworkConfig(options.configFolderPath);
       const args = cniArgs(request);
+      // Before the intent: what cannot be run for ADD cannot be run for DEL, and the pod would stay for ever.
+      for (const { type } of config.plugins) await findPlugin(type, options.binFolderPaths);
       const intent = { at: "intended", config, request } as const;
       await cache.write(request.podId, intent);
       try {

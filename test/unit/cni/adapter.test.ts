@@ -245,3 +245,14 @@ test("names that would read as other CNI arguments are refused by field, before 
   await expect(attach).rejects.toMatchObject({ failure: { code: "SPEC_INVALID", field: "metadata.name" } });
   expect(await plugins.calls()).toEqual([]);
 });
+
+test("a chain with a plugin that is not installed leaves nothing to detach", async () => {
+  await using plugins = await ScriptPlugins.create();
+  await plugins.good("first");
+  await plugins.chain("nowhere", "first");
+  const network = plugins.network();
+  const request = newRequest();
+  await expect(network.attach(request, soon())).rejects.toThrow(/nowhere: no such program/);
+  await network.detach(request, soon());
+  expect(await plugins.calls()).toEqual([]);
+});
