@@ -36,7 +36,13 @@ export function demoPod(guest: "tiny" | "debian", layout: NodeLayout, imagePort:
       metadata: { name: guest, attempt: 0 },
       image: { image },
       log_path: `${guest}_0.log`,
-      linux: { resources: { memory_limit_in_bytes: memoryMiB * 1048576, cpu_period: 100000, cpu_quota: 100000 } },
+      linux: {
+        resources: {
+          memory_limit_in_bytes: memoryMiB * 1048576,
+          cpu_period: 100000,
+          cpu_quota: guest === "tiny" ? 100000 : 200000,
+        },
+      },
     },
   };
 }

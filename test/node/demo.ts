@@ -19,7 +19,7 @@ import { findLeftovers } from "./teardown.ts";
 const startedAtMs = Date.now();
 const guest = process.env["GUEST"] === "debian" ? "debian" : "tiny";
 const keep = (process.env["KEEP"] ?? "") !== "";
-const bootLimitMs = guest === "debian" ? 300_000 : 90_000;
+const bootLimitMs = guest === "debian" ? 600_000 : 120_000;
 const signal = AbortSignal.timeout(bootLimitMs + 300_000);
 const { options, layout } = devNode();
 
