@@ -9,6 +9,7 @@ import type { MachineFacts, MachineSpec } from "../model/machine.ts";
 import { domainNameOf } from "../model/machine-plan.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import type { SeedFile } from "../ports/seed.ts";
+import { endMachine } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 import { annotationsOf, planMachine, planSeed } from "./plan-machine.ts";
 import { removeHeldMachine } from "./remove-machine.ts";
@@ -16,7 +17,8 @@ import { removeHeldMachine } from "./remove-machine.ts";
 /**
  * Abort undoes what was done. The same call again, while the machine is not started, gives the same machine.
  * @throws POD_NOT_FOUND IMAGE_NOT_FOUND SPEC_INVALID DISK_FULL; WRONG_STATE for a pod that is going down or that
- *   has a live machine; NAME_TAKEN for another spec under the same name and attempt.
+ *   has a live machine, unless that is an earlier attempt which was never started; NAME_TAKEN for another spec under
+ *   the same name and attempt.
  */
 export async function createMachine(
   parts: Parts,
@@ -30,6 +32,7 @@ export async function createMachine(
       const pod = readyPod(parts, podId);
       const same = parts.pods.machinesOf(podId).find((machine) => isSameName(machine.facts.spec, spec));
       if (same) return joinMachine(same, spec);
+      await endUnstarted(parts, podId, spec);
       refuseSecond(parts, podId);
       return await makeMachine(parts, pod, spec, signal);
     },
@@ -57,6 +60,17 @@ function joinMachine({ facts, state }: MachineRecord, spec: MachineSpec): Machin
     { code: "NAME_TAKEN", name, holder: facts.machineId },
     `container ${name} exists as ${facts.machineId}, which is ${state.at}; remove that one first or raise the attempt`,
   );
+}
+
+/**
+ * After a StartContainer that failed the kubelet neither repeats it nor removes the container: it creates the next
+ * attempt beside it. So an attempt that never ran makes way for the next one.
+ */
+async function endUnstarted(parts: Parts, podId: PodId, { name, attempt }: MachineSpec): Promise<void> {
+  for (const { facts, state } of parts.pods.machinesOf(podId)) {
+    const isEarlier = facts.spec.name === name && facts.spec.attempt < attempt;
+    if (isEarlier && state.at === "created") await endMachine(parts, facts.machineId);
+  }
 }
 
 function refuseSecond({ pods }: Parts, podId: PodId): void {

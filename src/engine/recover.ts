@@ -3,6 +3,7 @@
 // have used virsh, and the node may have been rebooted, which leaves records and domains but no netns and no QEMU.
 
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
+import { tellPaused, tellStranger } from "./condition.ts";
 import { settleUnlessOn } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 import { removeHeldMachine } from "./remove-machine.ts";
@@ -34,6 +35,10 @@ async function reconcilePod(parts: Parts, { facts: { podId } }: PodRecord, signa
     await parts.pods.movePod(podId, { type: "netns-lost" });
   }
   for (const machine of parts.pods.machinesOf(podId)) await reconcileMachine(parts, machine, signal);
+  for (const machine of parts.pods.machinesOf(podId)) {
+    const { at } = machine.state;
+    if (at === "created" || at === "exited") await tellStranger(parts, machine, signal);
+  }
 }
 
 async function reconcileMachine(parts: Parts, machine: MachineRecord, signal: AbortSignal): Promise<void> {
@@ -46,7 +51,9 @@ async function reconcileMachine(parts: Parts, machine: MachineRecord, signal: Ab
     case "running":
     case "stopping": {
       const pod = parts.pods.pod(podId);
-      if (!(await settleUnlessOn(parts, machineId, signal))) return;
+      const sighting = await settleUnlessOn(parts, machineId, signal);
+      if (!sighting) return;
+      tellPaused(parts, machineId, sighting);
       if (pod.state.at === "ready") await connect(parts, pod, machine, signal);
       return;
     }

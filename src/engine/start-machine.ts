@@ -39,7 +39,7 @@ async function startHeldMachine(
       { code: "WRONG_STATE", subject: "pod", state: pod.state.at },
       `pod sandbox ${pod.facts.podId} is ${pod.state.at}: its container cannot be started`,
     );
-  await powerOffPredecessors(parts, machine);
+  if (machine.state.at === "created") await powerOffStrangers(parts, machine);
   await pods.moveMachine(machineId, { type: "start-asked" });
   try {
     await launch(parts, pod, pods.machine(machineId), signal);
@@ -103,15 +103,17 @@ async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, rea
   }
 }
 
-/** Two VMs must never share a MAC or a disk: an earlier attempt that a person started by hand goes first. */
-async function powerOffPredecessors(parts: Parts, { facts }: MachineRecord): Promise<void> {
+/**
+ * Two VMs must never share a MAC or a disk: an earlier attempt that a person started by hand goes first, and so does
+ * this one's own domain, should libvirt have finished a start that we gave up.
+ */
+async function powerOffStrangers(parts: Parts, { facts: { podId } }: MachineRecord): Promise<void> {
   const { pods, hypervisor, log } = parts;
-  for (const other of pods.machinesOf(facts.podId)) {
-    const { machineId } = other.facts;
-    if (machineId === facts.machineId) continue;
+  for (const { facts, state } of pods.machinesOf(podId)) {
+    const { machineId } = facts;
     const sighting = await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
     if (sighting?.condition.is !== "on") continue;
-    log.warn("earlier attempt was started by hand: powering it off", { machine: machineId, pod: facts.podId });
+    log.warn("domain runs though its container does not: powering it off", { machine: machineId, state: state.at });
     await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
   }
 }

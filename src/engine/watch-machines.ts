@@ -3,6 +3,7 @@
 import type { MachineId } from "../model/ids.ts";
 import { tapNameOf } from "../model/machine-plan.ts";
 import type { MachineSighting, MachineSignal } from "../ports/hypervisor.ts";
+import { tellPaused, tellStranger } from "./condition.ts";
 import { settleUnlessOn } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 import { wireRequestOf } from "./wire-machine.ts";
@@ -37,7 +38,7 @@ export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) =
 
 /** Makes what we say of a machine agree with what it is. Settling an exit is not cut short by `signal`. */
 export async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
-  const { pods, hypervisor, locks } = parts;
+  const { pods, locks } = parts;
   const found = pods.findMachine(machineId);
   if (!found) return;
   const limited = AbortSignal.any([signal, AbortSignal.timeout(LOOK_LIMIT_MS)]);
@@ -57,7 +58,7 @@ export async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSi
         case "created":
         case "starting":
         case "exited":
-          warnOfStranger(parts, machineId, record.state.at, await hypervisor.look(machineId, limited));
+          await tellStranger(parts, record, limited);
       }
     },
     limited,
@@ -68,32 +69,13 @@ export async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSi
 async function keepUp(
   parts: Parts,
   machineId: MachineId,
-  { condition }: MachineSighting,
+  sighting: MachineSighting,
   signal: AbortSignal,
 ): Promise<void> {
-  const { pods, wiring, log } = parts;
+  const { pods, wiring } = parts;
   const { facts } = pods.machine(machineId);
-  const paused = condition.is === "on" ? condition.paused : undefined;
-  if (paused) log.warn("machine is paused", { machine: machineId, paused });
-  pods.setCondition(machineId, paused ? pausedText(paused) : undefined);
+  tellPaused(parts, machineId, sighting);
   const pod = pods.findPod(facts.podId);
   const request = pod && wireRequestOf(pod, tapNameOf(machineId));
   if (request) await wiring.wire(request, signal);
-}
-
-function pausedText(paused: "start" | "io-error" | "other"): string {
-  switch (paused) {
-    case "io-error":
-      return "the VM is paused: its disk could not be written (is the node's disk full?)";
-    case "start":
-    case "other":
-      return "the VM is paused; `virsh resume` lets it go on";
-  }
-}
-
-function warnOfStranger(parts: Parts, machineId: MachineId, at: string, sighting: MachineSighting | undefined): void {
-  const isOn = sighting?.condition.is === "on";
-  const text = `the domain was started by hand while the container is ${at}; it has no network and is not counted`;
-  parts.pods.setCondition(machineId, isOn ? text : undefined);
-  if (isOn) parts.log.warn("domain started by hand is left alone", { machine: machineId, state: at });
 }

@@ -92,6 +92,41 @@ test("exited is final: a domain started by hand is not wired, warned of, and pow
   expect(sighting?.condition.is).toBe("off");
 });
 
+test("a restarted daemon warns of a domain started by hand while it was away", async () => {
+  const at = await running();
+  await at.engine.stopMachine(at.machineId, 0, soon());
+  at.world.hypervisor.startByHand(at.machineId);
+  const revived = await at.world.start();
+  await revived.recover(soon());
+  expect(revived.engine.pods.conditionOf(at.machineId)).toContain("started by hand");
+});
+
+test("an attempt that was never started makes way for the next one, as the kubelet creates it", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const first = await engine.createMachine(podId, machineSpec(), soon());
+  await expect(engine.createMachine(podId, machineSpec({ name: "sidecar" }), soon())).rejects.toMatchObject({
+    failure: { code: "WRONG_STATE" },
+  });
+  const next = await engine.createMachine(podId, machineSpec({ attempt: 1 }), soon());
+  expect(engine.pods.machine(first).state).toMatchObject({ at: "exited", exit: { exitCode: 137 } });
+  await engine.startMachine(next, soon());
+  expect(engine.pods.machine(next).state.at).toBe("running");
+});
+
+test("a start that libvirt finished after we gave it up does not stand in the way of the next one", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const machineId = await engine.createMachine(podId, machineSpec(), soon());
+  world.hypervisor.startByHand(machineId);
+  await engine.startMachine(machineId, soon());
+  expect(engine.pods.machine(machineId).state.at).toBe("running");
+});
+
 test("CreateContainer repeated gives the same machine; with another spec it is refused", async () => {
   const world = new World();
   await world.images.pull(IMAGE, soon());
