@@ -12,6 +12,7 @@ import { type ImageServer, serveImages } from "./image-server.ts";
 import { layoutOf, type NodeLayout, type NodeOptions, REPO_PATH } from "./layout.ts";
 import { ensureLibvirtd } from "./libvirtd.ts";
 import { writeNodeFiles } from "./node-files.ts";
+import { poll } from "./poll.ts";
 import { destroyDomains, findLeftovers, removePods } from "./teardown.ts";
 
 export type TestNodeOptions = Partial<Pick<NodeOptions, "subnet6" | "mtu" | "config">>;
@@ -71,7 +72,12 @@ export async function startTestNode(options: TestNodeOptions, signal: AbortSigna
     },
     kill: (own) => killDaemon(layout, own),
     stop: (own) => stopDaemon(layout, own),
-    start: async (own) => void (await startDaemon(layout, own)),
+    start: async (own) => {
+      await startDaemon(layout, own);
+      // The client's own connection comes back a moment later.
+      const ask = async (): Promise<unknown> => await cri.runtime.version({ version: "v1" }, own);
+      await poll(ask, { what: "an answer of the restarted daemon", limitMs: 10_000 }, own);
+    },
     crictl: async (args, own) => {
       const file = join(REPO_PATH, ".cache/bin/crictl");
       const done = await run(file, ["--config", layout.crictlConfigPath, ...args], { env: { HOME: "/root" } }, own);

@@ -40,16 +40,21 @@ export class VmPod {
     this.containerConfig = containerConfig;
   }
 
-  /** Pulled, run and created; not started. */
-  static async create(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
+  /** Pulled and run: a pod with a network and no container yet. */
+  static async run(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
     const { name = "web", image = node.tinyImage } = options;
     const podConfig = podConfigOf(node, name, options.pod);
     const containerConfig = containerConfigOf(image, options.container);
     await node.cri.image.pullImage({ image: containerConfig.image, auth: undefined, sandboxConfig: podConfig }, signal);
     const request = { config: podConfig, runtimeHandler: "vmlet" };
     const { podSandboxId } = await node.cri.runtime.runPodSandbox(request, signal);
-    const pod = new VmPod(node, podSandboxId, podConfig, containerConfig);
-    await pod.createContainer(containerConfig, signal);
+    return new VmPod(node, podSandboxId, podConfig, containerConfig);
+  }
+
+  /** Its container is created, too; not started. */
+  static async create(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
+    const pod = await VmPod.run(node, options, signal);
+    await pod.createContainer(pod.containerConfig, signal);
     return pod;
   }
 
@@ -108,7 +113,7 @@ export class VmPod {
     const lines = (await readFile(path, "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
     return lines
       .map((line) => {
-        const match = /^\S+ stdout ([FP]) (.*)$/.exec(line);
+        const match = /^\S+ stdout ([FP]) (.*)$/s.exec(line); // a guest may print \r anywhere
         if (!match) throw new Error(`not a CRI log line: ${JSON.stringify(line)}`);
         return `${match[2]}${match[1] === "F" ? "\n" : ""}`;
       })
