@@ -9,6 +9,7 @@ import type {
 } from "../gen/runtime.ts";
 import { containerOf, isListed, matchesContainerFilter } from "./convert-container.ts";
 import { inPieces } from "./convert-shared.ts";
+import { findMachineId, findPodId } from "./find.ts";
 import type { Streamed, Unary } from "./handler.ts";
 
 export const listContainers =
@@ -20,10 +21,16 @@ export const streamContainers = (engine: Engine): Streamed<StreamContainersReque
     for (const containers of inPieces(list(engine, filter))) yield { containers };
   };
 
-function list({ pods }: Engine, filter: ContainerFilter | undefined): Container[] {
-  return pods
+/** The filter's ids may be beginnings of ids, as people copy them from crictl's tables. */
+function list(engine: Engine, filter: ContainerFilter | undefined): Container[] {
+  const whole = filter && {
+    ...filter,
+    id: findMachineId(engine, filter.id),
+    podSandboxId: findPodId(engine, filter.podSandboxId),
+  };
+  return engine.pods
     .machines()
     .filter(isListed)
     .map(containerOf)
-    .filter((container) => matchesContainerFilter(container, filter));
+    .filter((container) => matchesContainerFilter(container, whole));
 }

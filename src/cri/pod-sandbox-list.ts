@@ -9,6 +9,7 @@ import type {
 } from "../gen/runtime.ts";
 import { brokenPodSandboxOf, matchesPodFilter, podSandboxOf } from "./convert-pod.ts";
 import { inPieces } from "./convert-shared.ts";
+import { findPodId } from "./find.ts";
 import type { Streamed, Unary } from "./handler.ts";
 
 export const listPodSandbox =
@@ -21,7 +22,9 @@ export const streamPodSandboxes = (engine: Engine): Streamed<StreamPodSandboxesR
   };
 
 /** A pod that is still being run has no id that anyone was told. */
-function list({ pods }: Engine, filter: PodSandboxFilter | undefined): PodSandbox[] {
+function list(engine: Engine, filter: PodSandboxFilter | undefined): PodSandbox[] {
+  const { pods } = engine;
+  const whole = filter && { ...filter, id: findPodId(engine, filter.id) }; // people copy short ids from crictl's tables
   return [
     ...pods
       .pods()
@@ -31,5 +34,5 @@ function list({ pods }: Engine, filter: PodSandboxFilter | undefined): PodSandbo
       .broken()
       .filter(({ podId }) => !pods.findPod(podId))
       .map(brokenPodSandboxOf),
-  ].filter((pod) => matchesPodFilter(pod, filter));
+  ].filter((pod) => matchesPodFilter(pod, whole));
 }
