@@ -1,18 +1,12 @@
-// What an admin may say about CNI.
+// What the network adapter is told; the settings of the same names are read, checked and described in config.
 
-import { z } from "zod";
-
-const path = z.string().startsWith("/");
-
-export const cniOptionsSchema = z.strictObject({
+export interface CniOptions {
   /** Network configurations (`*.conflist`, `*.conf`, `*.json`); the first by name is used. Read again at each attach. */
-  configFolderPath: path.default("/etc/cni/net.d"),
+  readonly configFolderPath: string;
   /** Where plugins are looked for, in this order. */
-  binFolderPaths: z.array(path).min(1).default(["/opt/cni/bin", "/usr/lib/cni"]),
+  readonly binFolderPaths: readonly string[];
   /** One record per attached pod; must survive a node reboot, so that addresses are given back. */
-  cacheFolderPath: path.default("/var/lib/vmlet/cni"),
+  readonly cacheFolderPath: string;
   /** Milliseconds that one plugin may take before it is killed. */
-  pluginLimitMs: z.int().positive().default(60_000),
-});
-
-export type CniOptions = z.infer<typeof cniOptionsSchema>;
+  readonly pluginLimitMs: number;
+}

@@ -6,7 +6,7 @@ import type { Logger } from "../ports/logger.ts";
 import type { SpaceLedger } from "./disk-space.ts";
 import { type Download, type DownloadRequest, type Validators, withDownload } from "./http-source.ts";
 import type { StoreLayout } from "./layout.ts";
-import { defaultProfile, type ImageOptions } from "./options.ts";
+import { type ImageOptions, PROFILE_DEFAULTS } from "./options.ts";
 import { type ReceivedFile, receive, refusal, tooLarge } from "./partial.ts";
 import { type PullProgress, progressMeter } from "./progress.ts";
 import { checkWithQemuImg } from "./qemu-img-check.ts";
@@ -40,7 +40,7 @@ export async function fetchImage(
   const wanted: DownloadRequest = {
     image,
     url: source.url,
-    profile: parts.options.profiles[source.profile] ?? defaultProfile(),
+    profile: parts.options.profiles[source.profile] ?? PROFILE_DEFAULTS,
     isPinned: source.pin !== undefined,
     ...(validators === undefined ? {} : { known: validators }),
   };

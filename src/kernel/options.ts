@@ -1,12 +1,8 @@
-// What an admin may say about wiring.
+// What the wiring is told; the settings of the same names are read, checked and described in config.
 
-import { z } from "zod";
-
-export const kernelOptionsSchema = z.strictObject({
+export interface KernelOptions {
   /** One folder per wired pod with its DHCP server's configuration and pid; must not survive a reboot. */
-  dhcpFolderPath: z.string().startsWith("/").default("/run/vmlet/dhcp"),
+  readonly dhcpFolderPath: string;
   /** The DHCP and router-advertisement server. */
-  dnsmasqPath: z.string().startsWith("/").default("/usr/sbin/dnsmasq"),
-});
-
-export type KernelOptions = z.infer<typeof kernelOptionsSchema>;
+  readonly dnsmasqPath: string;
+}

@@ -3,7 +3,7 @@
 import { access, chmod, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { imageOptionsSchema } from "../../src/images/options.ts";
+import { parseConfig } from "../../src/config/load.ts";
 import type { PullProgress } from "../../src/images/progress.ts";
 import { openImageStore } from "../../src/images/store.ts";
 import { type Run, run } from "../../src/lib/spawn.ts";
@@ -28,6 +28,7 @@ export interface DiskStoreFixture extends AsyncDisposable {
 export interface FixtureOptions {
   /** Instead of a new temp folder; not removed. */
   readonly rootPath?: string;
+  /** As under `images:` in the configuration. */
   readonly images?: Readonly<Record<string, unknown>>;
   readonly run?: Run;
   readonly server?: WebServer;
@@ -40,9 +41,10 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
   const rootPath = options.rootPath ?? (await tempFolder(parts));
   const log = keptLog();
   const progress: PullProgress[] = [];
+  const config = parseConfig(JSON.stringify({ images: { allowHttp: true, ...options.images } }), "test", []);
   const open = async () =>
     openImageStore(
-      imageOptionsSchema.parse({ rootPath, allowHttp: true, ...options.images }),
+      { ...config.images, rootPath },
       {
         run: options.run ?? run,
         clock: { nowMs: () => Date.now() },

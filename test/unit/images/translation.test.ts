@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { imageOptionsSchema } from "../../../src/images/options.ts";
+import { parseConfig } from "../../../src/config/load.ts";
 import { checkNames, sourceOf } from "../../../src/images/translation.ts";
 import { parseReference } from "../../../src/model/image-reference.ts";
 
@@ -7,7 +7,7 @@ const hex = "0123456789abcdef".repeat(4);
 const other = "fedcba9876543210".repeat(4);
 
 const rules = (translations: readonly unknown[]) =>
-  imageOptionsSchema.parse({ translations, profiles: { lab: {} }, allowHttp: false });
+  parseConfig(JSON.stringify({ images: { translations, profiles: { lab: {} } } }), "test", []).images;
 const find = (text: string, translations: readonly unknown[]) => sourceOf(parseReference(text), rules(translations));
 
 test("an exact name without a tag fits every tag, one with a tag only that", () => {
