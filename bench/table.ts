@@ -54,7 +54,7 @@ export function rowOf({ name, baseline, oursMs, baselineMs, hasTail, target }: M
 }
 
 /** Each value is one that was measured: no interpolation. */
-export function quantile(values: readonly number[], q: number): number {
+function quantile(values: readonly number[], q: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const found = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))];
   if (found === undefined) throw new Error("a quantile of nothing");

@@ -45,6 +45,7 @@ function suites(): Suite[] {
     { name: "format", argv: [bin("biome"), "check", "."], budgetSeconds: 10 },
     { name: "lint", argv: [bin("oxlint"), "--type-aware"], budgetSeconds: 20 },
     { name: "types", argv: [bin("tsc"), "-p", "."], budgetSeconds: 20 },
+    { name: "dead code", argv: [bin("knip")], budgetSeconds: 20 },
     vitest("unit", 60),
     { name: "libvirtd up", argv: script("test/node/libvirtd.ts", "up"), budgetSeconds: 10 },
     vitest("integration", 600),

@@ -54,7 +54,7 @@ function logPathOf(logPath: string, logFolderPath: string): string {
 /** A machine that is still being made has no answer yet: CreateContainer has not returned its id. */
 export const isListed = ({ state }: MachineRecord): boolean => state.at !== "intended";
 
-export function containerStateOf(state: MachineState): ContainerState {
+function containerStateOf(state: MachineState): ContainerState {
   switch (state.at) {
     case "intended":
     case "created":

@@ -6,7 +6,7 @@ import type { Unary } from "./handler.ts";
 const packageJson = z.object({ version: z.string() });
 
 /** vmlet's own version, from package.json. */
-export const vmletVersion = (): string =>
+const vmletVersion = (): string =>
   packageJson.parse(JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))).version;
 
 /** The kubelet hangs up when `version` is not 0.1.0. */

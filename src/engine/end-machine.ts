@@ -66,7 +66,7 @@ async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Pr
 }
 
 /** The workload's own word counts first; then how the domain ended. */
-export function verdictOn(ended: Ended, workloadExitCode: number | undefined): Omit<Exit, "finishedAtMs"> {
+function verdictOn(ended: Ended, workloadExitCode: number | undefined): Omit<Exit, "finishedAtMs"> {
   if (workloadExitCode !== undefined)
     return { exitCode: workloadExitCode, reason: workloadExitCode === 0 ? "Completed" : "Error", message: "" };
   switch (ended) {

@@ -73,7 +73,7 @@ export async function takeDownNetwork(parts: Parts, record: PodRecord): Promise<
   await parts.netns.remove(record.facts.podId, undoSignal(UNDO_LIMIT_MS));
 }
 
-export function networkRequestOf({ facts }: Pick<PodRecord, "facts">): NetworkRequest {
+function networkRequestOf({ facts }: Pick<PodRecord, "facts">): NetworkRequest {
   const { spec } = facts;
   return {
     podId: facts.podId,

@@ -14,7 +14,7 @@ import { wireRequestOf } from "./wire-machine.ts";
  * How a machine gets to running: one step, so that another (a warm clone, a restored checkpoint) can take its place.
  * Resolves with the guest's CPUs running.
  */
-export type Launch = (parts: Parts, pod: PodRecord, machine: MachineRecord, signal: AbortSignal) => Promise<void>;
+type Launch = (parts: Parts, pod: PodRecord, machine: MachineRecord, signal: AbortSignal) => Promise<void>;
 
 /**
  * Abort powers the machine off again: it is created as before. A guest's boot is not waited for.

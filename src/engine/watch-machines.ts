@@ -37,7 +37,7 @@ export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) =
 }
 
 /** Makes what we say of a machine agree with what it is. Settling an exit is not cut short by `signal`. */
-export async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
+async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
   const { pods, locks } = parts;
   const found = pods.findMachine(machineId);
   if (!found) return;

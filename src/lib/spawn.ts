@@ -11,7 +11,7 @@ export interface Finished {
   readonly truncated: boolean;
 }
 
-export interface RunOptions {
+interface RunOptions {
   /** The whole environment; nothing is inherited. PATH defaults to the system's. */
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string | Uint8Array;

@@ -16,7 +16,7 @@ export interface DomainTemplate {
  * Devices that every template must have, found by `<alias name='…'/>` so that an admin may add others of the same
  * kind. `type` is what makes the device fit what code fills in.
  */
-export const ROLES = {
+const ROLES = {
   root: { alias: "ua-vmlet-root", device: "disk", type: ["file"] },
   seed: { alias: "ua-vmlet-seed", device: "disk", type: ["file"] },
   nic: { alias: "ua-vmlet-nic", device: "interface", type: ["ethernet"] },
@@ -32,7 +32,7 @@ const FIELD = 'config.annotations["vmlet.dev/template"]';
 const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** True when `name` can be a template's: it is a path component and nothing else. */
-export function isTemplateName(name: string): boolean {
+function isTemplateName(name: string): boolean {
   return TEMPLATE_NAME.test(name);
 }
 

@@ -2,7 +2,7 @@
 
 import type { LogFields, Logger } from "../../src/ports/logger.ts";
 
-export interface LogLine {
+interface LogLine {
   readonly level: "error" | "warn" | "info" | "debug";
   readonly message: string;
   readonly fields: LogFields;

@@ -44,7 +44,7 @@ export async function findLeftovers(layout: NodeLayout, signal: AbortSignal): Pr
 }
 
 /** Domains whose XML names a file of this node. */
-export async function domainsOf(layout: NodeLayout, signal: AbortSignal): Promise<string[]> {
+async function domainsOf(layout: NodeLayout, signal: AbortSignal): Promise<string[]> {
   const names = (await virsh(["list", "--all", "--name"], signal)).split("\n").filter((name) => name !== "");
   const own: string[] = [];
   for (const name of names) {

@@ -18,7 +18,7 @@ import {
 } from "./xdr.ts";
 
 export const REMOTE_PROGRAM = 0x20008086;
-export const QEMU_PROGRAM = 0x20008087;
+const QEMU_PROGRAM = 0x20008087;
 export const KEEPALIVE_PROGRAM = 0x6b656570;
 /** All three have stayed at it. */
 export const PROTOCOL_VERSION = 1;
@@ -52,7 +52,7 @@ export const refusal = struct({
   net: optional(network),
 });
 
-export type TypedValue =
+type TypedValue =
   | { readonly type: "int" | "uint" | "double"; readonly value: number }
   | { readonly type: "llong" | "ullong"; readonly value: bigint }
   | { readonly type: "boolean"; readonly value: boolean }
@@ -94,8 +94,6 @@ const typedValue: Codec<TypedValue> = {
   },
 };
 const typedParam = struct({ field: string, value: typedValue });
-export type TypedParam = ValueOf<typeof typedParam>;
-
 const domainStats = struct({ domain, params: array(typedParam, STATS_MAX) });
 
 /**

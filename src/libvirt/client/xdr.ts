@@ -10,9 +10,9 @@ export interface Codec<T> {
 export type ValueOf<C> = C extends Codec<infer T> ? T : never;
 
 /** REMOTE_STRING_MAX: 4 MiB. */
-export const STRING_MAX_BYTES = 4_194_304;
+const STRING_MAX_BYTES = 4_194_304;
 
-export class XdrReader {
+class XdrReader {
   readonly #bytes: Buffer;
   #at = 0;
 
@@ -42,7 +42,7 @@ export class XdrReader {
   }
 }
 
-export class XdrWriter {
+class XdrWriter {
   readonly #parts: Uint8Array[] = [];
 
   put(part: Uint8Array): void {

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../../src/lib/spawn.ts";
 import { REPO_PATH } from "../../node/layout.ts";
-import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
-import { BOOT_LIMIT_MS, VmPod, virsh } from "./vm-pod.ts";
+import { untilAgentAnswers } from "./guest-agent.ts";
+import { VmPod } from "./vm-pod.ts";
 
 interface Command {
   readonly text: string;
@@ -40,8 +40,7 @@ describe.skipIf(!hasCrictl)(
       const pod = await VmPod.start(node, { name: "web" }, suite);
       await pod.says("tiny: ready", suite);
       const domain = await pod.domain(suite);
-      const isUp = (): Promise<string> => virsh(["qemu-agent-command", domain, '{"execute":"guest-ping"}'], suite);
-      await poll(isUp, { what: "the guest's agent", limitMs: BOOT_LIMIT_MS }, suite);
+      await untilAgentAnswers(domain, suite);
       outcomes = await runAll(node);
     }, 600_000);
     afterAll(async () => {
