@@ -13,6 +13,7 @@ import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
 import { openImageStore } from "./images/store.ts";
+import { createCgroupLookup } from "./kernel/cgroups.ts";
 import { createHostFiles } from "./kernel/host-files.ts";
 import { createNetns } from "./kernel/netns.ts";
 import { createWiring } from "./kernel/wiring.ts";
@@ -88,8 +89,7 @@ async function recoverIfPossible(
 function engineOptions(config: Config): EngineOptions {
   return {
     ...config.machine,
-    cgroupExists: (path) =>
-      ["", "/cpu", "/memory"].some((hierarchy) => existsSync(`/sys/fs/cgroup${hierarchy}${path}`)),
+    cgroupExists: createCgroupLookup(),
     hasMachined: existsSync("/run/systemd/machine"),
   };
 }
