@@ -13,7 +13,8 @@ export type PodsChange =
   | { readonly type: "machine"; readonly machineId: MachineId; readonly podId: PodId };
 
 /**
- * INVARIANTS: a state is published only after it is saved, but for an end on a full disk; who changes a pod or its machines holds the pod's lock.
+ * INVARIANTS: a state is published only after it is saved, but for an end on a full disk; who changes a pod or its
+ * machines holds the pod's lock.
  */
 export class Pods {
   readonly #store: PodStore;
