@@ -44,7 +44,11 @@ export async function ensureRedirect(tools: Iproute, pod: string, tap: string, s
   const isRight =
     (await hasExactly(tools, pod, [`all ${REDIRECT_PREF} ${tap}`], signal)) &&
     (await hasExactly(tools, tap, [...EXCEPTIONS.map(() => "ip 1 pass"), `all ${REDIRECT_PREF} ${pod}`], signal));
-  if (isRight) return;
+  if (!isRight) await replaceRedirect(tools, pod, tap, signal);
+}
+
+/** Replaces whatever filters both ends have. */
+export async function replaceRedirect(tools: Iproute, pod: string, tap: string, signal: AbortSignal): Promise<void> {
   await tools.tcBatch(
     [
       // A new qdisc where there is none, then no filters in either.

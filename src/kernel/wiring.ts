@@ -10,7 +10,7 @@ import { ensureDhcp, stopDhcp } from "./dhcp.ts";
 import { type Iproute, iprouteIn } from "./iproute.ts";
 import { isPinnedNetns } from "./netns.ts";
 import type { KernelOptions } from "./options.ts";
-import { DHCP_SERVER_ADDRESS, dropRedirect, ensureRedirect } from "./redirect.ts";
+import { DHCP_SERVER_ADDRESS, dropRedirect, ensureRedirect, replaceRedirect } from "./redirect.ts";
 
 export interface WiringParts {
   readonly run: Run;
@@ -33,7 +33,8 @@ export function createWiring(options: KernelOptions, { run, log }: WiringParts):
         if (!INTERFACE_NAME.test(name)) throw invalid("interface", `${JSON.stringify(name)} is not an interface name`);
       }
       const tools = iprouteIn(request.netnsPath, run);
-      const tapIndex = (await findLink(tools, tapName, signal)) ?? (await moveTap(request, tools, run, signal));
+      const foundIndex = await findLink(tools, tapName, signal);
+      const tapIndex = foundIndex ?? (await moveTap(request, tools, run, signal));
       await tools.ipBatch(
         [
           // No address of its own making: the netns must not speak IPv6 to the guest.
@@ -43,7 +44,8 @@ export function createWiring(options: KernelOptions, { run, log }: WiringParts):
         ],
         signal,
       );
-      await ensureRedirect(tools, attachment.interfaceName, tapName, signal);
+      const isNewTap = foundIndex === undefined; // it cannot be joined yet: nothing to look at
+      await (isNewTap ? replaceRedirect : ensureRedirect)(tools, attachment.interfaceName, tapName, signal);
       await ensureDhcp(request, tapIndex, options, { run, log }, signal);
     },
 
