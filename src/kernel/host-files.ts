@@ -1,8 +1,8 @@
 // Copies of what the kubelet mounts, as far as they are small enough to travel in the seed.
 
 import { constants } from "node:fs";
-import { open, readdir, realpath, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { open, readdir, readlink, realpath, stat } from "node:fs/promises";
+import { join, posix } from "node:path";
 import type { Mount } from "../model/machine.ts";
 import type { CarriedMount, HostFiles } from "../ports/host-files.ts";
 import type { SeedFile } from "../ports/seed.ts";
@@ -28,10 +28,12 @@ export function createHostFiles(): HostFiles {
 
 async function carry({ containerPath, hostPath }: Mount, signal: AbortSignal): Promise<CarriedMount> {
   if (!containerPath.startsWith("/")) return leftOut("its path in the container is not absolute");
-  if (GUEST_OWN.test(containerPath)) return leftOut("the guest has its own file system there");
+  const guestPath = posix.normalize(containerPath).replace(/(?<=.)\/$/, "");
+  if (guestPath === "/") return leftOut("the guest has its own file system there");
+  if (GUEST_OWN.test(guestPath)) return leftOut("the guest has its own file system there");
   const found = await stat(hostPath);
-  if (found.isFile()) return asCarried([await readSmall(hostPath, containerPath, found.mode)]);
-  if (found.isDirectory()) return await carryFolder(hostPath, containerPath, signal);
+  if (found.isFile()) return asCarried([await readSmall(hostPath, guestPath)]);
+  if (found.isDirectory()) return await carryFolder(hostPath, guestPath, signal);
   return leftOut("it is neither a file nor a folder");
 }
 
@@ -45,18 +47,27 @@ async function carryFolder(hostPath: string, guestPath: string, signal: AbortSig
     signal.throwIfAborted();
     const path = await realpath(join(root, name));
     if (!path.startsWith(`${root}/`)) return leftOut(`${name} leads out of the folder`);
-    const found = await stat(path);
-    if (!found.isFile()) return leftOut(`${name} is not a plain file; only flat folders of small files are copied`);
-    files.push(await readSmall(path, join(guestPath, name), found.mode));
+    if (!(await stat(path)).isFile())
+      return leftOut(`${name} is not a plain file; only flat folders of small files are copied`);
+    files.push(await readSmall(path, join(guestPath, name), root));
   }
   return asCarried(files);
 }
 
-async function readSmall(path: string, guestPath: string, mode: number): Promise<SeedFile> {
+/**
+ * Whoever can write in a shared folder can put a link in a file's place between our look at it and our opening it, so
+ * what was opened is looked at again. @param root Where it must lie.
+ */
+async function readSmall(path: string, guestPath: string, root?: string): Promise<SeedFile> {
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const { size } = await file.stat();
-  if (size > MAX_FILE_BYTES) throw new Error(`${size} bytes, only files up to ${MAX_FILE_BYTES} are copied`);
-  return { guestPath, content: await file.readFile(), mode: mode & 0o777 };
+  const found = await file.stat();
+  if (!found.isFile()) throw new Error("it is no longer a plain file");
+  if (root !== undefined && !(await readlink(`/proc/self/fd/${file.fd}`)).startsWith(`${root}/`))
+    throw new Error("it was replaced by a link out of the folder");
+  if (found.size > MAX_FILE_BYTES)
+    throw new Error(`${found.size} bytes, only files up to ${MAX_FILE_BYTES} are copied`);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(found.size), 0, found.size, 0); // it may be growing
+  return { guestPath, content: buffer.subarray(0, bytesRead), mode: found.mode & 0o777 };
 }
 
 function asCarried(files: SeedFile[]): CarriedMount {
