@@ -16,7 +16,7 @@ import { invalid } from "../model/failure.ts";
 import type { MachineSpec, MachineState, Mount } from "../model/machine.ts";
 import type { PodSpec } from "../model/pod.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
-import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, required, resourcesOf } from "./convert-shared.ts";
+import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
 
 /** @throws SPEC_INVALID naming the field. */
 export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
@@ -48,7 +48,7 @@ function logPathOf(logPath: string, logFolderPath: string): string {
   if (logPath === "" || logFolderPath === "") return "";
   const path = joinInside(logFolderPath, logPath);
   if (path) return path;
-  throw invalid("config.log_path", `"${logPath}" leads out of the pod's log_directory ${logFolderPath}`);
+  throw invalid("config.log_path", `${quoted(logPath)} leads out of the pod's log_directory ${logFolderPath}`);
 }
 
 /** A machine that is still being made has no answer yet: CreateContainer has not returned its id. */

@@ -16,7 +16,7 @@ import {
 import { invalid } from "../model/failure.ts";
 import type { PodSpec, PortMapping } from "../model/pod.ts";
 import type { BrokenRecord, PodRecord } from "../ports/pod-store.ts";
-import { matchesLabels, nameOf, nanosOf, required, resourcesOf } from "./convert-shared.ts";
+import { matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
 
 /** Handlers that are ours: the empty one is the default when we are the kubelet's endpoint ourselves. */
 export const RUNTIME_HANDLERS = ["", "vmlet"] as const;
@@ -25,10 +25,10 @@ export const RUNTIME_HANDLERS = ["", "vmlet"] as const;
 export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): PodSpec {
   const metadata = required(config.metadata, "config.metadata");
   if (!RUNTIME_HANDLERS.some((handler) => handler === runtimeHandler))
-    throw invalid("runtime_handler", `"${runtimeHandler}" is not known here; vmlet serves "vmlet"`);
+    throw invalid("runtime_handler", `${quoted(runtimeHandler)} is not known here; vmlet serves "vmlet"`);
   const logFolderPath = config.logDirectory;
   if (logFolderPath !== "" && !isAbsolute(logFolderPath))
-    throw invalid("config.log_directory", `"${logFolderPath}" must be an absolute path`);
+    throw invalid("config.log_directory", `${quoted(logFolderPath)} must be an absolute path`);
   return {
     name: podNameOf(metadata.name, "config.metadata.name"),
     namespace: podNameOf(metadata.namespace, "config.metadata.namespace"),
@@ -50,7 +50,7 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): Pod
 function podNameOf(value: string, field: string): string {
   const name = nameOf(value, field);
   if (!/[;=]/.test(name)) return name;
-  throw invalid(field, `${JSON.stringify(name)} has ; or =, which part the arguments of CNI plugins`);
+  throw invalid(field, `${quoted(name)} has ; or =, which part the arguments of CNI plugins`);
 }
 
 /** Words of resolv.conf: one with white space would read as two. */
@@ -59,8 +59,10 @@ function dnsOf({ dnsConfig }: PodSandboxConfig): PodSpec["dns"] {
     const values = dnsConfig?.[name] ?? [];
     const index = values.findIndex((value) => !/^[\x21-\x7e]{1,253}$/.test(value));
     if (index < 0) return values;
-    const shown = JSON.stringify((values[index] ?? "").slice(0, 80));
-    throw invalid(`config.dns_config.${name}[${index}]`, `${shown} is not one word of ASCII as in resolv.conf`);
+    throw invalid(
+      `config.dns_config.${name}[${index}]`,
+      `${quoted(values[index] ?? "")} is not one word of ASCII as in resolv.conf`,
+    );
   };
   return { servers: words("servers"), searches: words("searches"), options: words("options") };
 }
@@ -83,7 +85,7 @@ function pidModeOf(config: PodSandboxConfig): "pod" | "container" {
 function hostnameOf(hostname: string): string {
   const label = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
   if (hostname.length <= 253 && new RegExp(`^${label}(\\.${label})*$`).test(hostname)) return hostname;
-  throw invalid("config.hostname", `"${hostname}" is not a host name`);
+  throw invalid("config.hostname", `${quoted(hostname)} is not a host name`);
 }
 
 function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
@@ -95,8 +97,7 @@ function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
     if (port < 1 || port > 65_535) throw invalid(`${field}.${name}`, `${port} is not a port`);
   }
   const { containerPort, hostPort, hostIp } = mapping;
-  if (hostIp !== "" && isIP(hostIp) === 0)
-    throw invalid(`${field}.host_ip`, `${JSON.stringify(hostIp.slice(0, 80))} is not an IP address`);
+  if (hostIp !== "" && isIP(hostIp) === 0) throw invalid(`${field}.host_ip`, `${quoted(hostIp)} is not an IP address`);
   return { protocol: protocolOf(mapping.protocol, field), containerPort, hostPort, hostIp };
 }
 

@@ -13,6 +13,9 @@ export function required<T>(value: T | undefined, field: string): T {
   throw invalid(field, "must be set");
 }
 
+/** What a person typed, in one short line of a message. */
+export const quoted = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+
 /** Kubernetes' own longest name. */
 const MAX_NAME_CHARS = 253;
 
@@ -20,7 +23,7 @@ const MAX_NAME_CHARS = 253;
 export function nameOf(value: string, field: string): string {
   const name = required(value, field);
   if (name.length > MAX_NAME_CHARS) throw invalid(field, `${name.length} characters, at most ${MAX_NAME_CHARS}`);
-  if (/\p{Cc}/u.test(name)) throw invalid(field, `${JSON.stringify(name)} has control characters`);
+  if (/\p{Cc}/u.test(name)) throw invalid(field, `${quoted(name)} has control characters`);
   return name;
 }
 

@@ -59,11 +59,14 @@ function sshKeysOf(text: string): readonly string[] {
 function templateOf(name: string): string {
   if (name === "") return "linux";
   if (/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) return name;
-  throw invalid(field("template"), `"${name}" is no template name: lower-case letters, digits and dashes`);
+  throw invalid(
+    field("template"),
+    `${JSON.stringify(name.slice(0, 80))} is no template name: lower-case letters, digits and dashes`,
+  );
 }
 
 function sizeOf(text: string): number {
   const bytes = parseBytes(text);
   if (bytes !== undefined && bytes > 0) return Math.ceil(bytes / 512) * 512;
-  throw invalid(field("root-size"), `"${text}" is no size such as 20Gi`);
+  throw invalid(field("root-size"), `${JSON.stringify(text.slice(0, 80))} is no size such as 20Gi`);
 }
