@@ -19,6 +19,9 @@ export interface Annotations {
 const PREFIX = "vmlet.dev/";
 const KNOWN = ["user-data", "ssh-keys", "template", "root-size"];
 const MAX_USER_DATA_BYTES = 256 << 10; // the API server's own limit for all annotations together
+/** A certificate with many principals has some 4 KiB. Far below what SSH_KEY's search for the type takes noticeable time for. */
+const MAX_SSH_KEY_CHARS = 8 << 10;
+const MAX_SSH_KEYS = 64;
 /** Options, if any, then type, key and comment. Control characters and the like would break the guest's YAML. */
 const SSH_KEY =
   /^(?:[\x20-\x7e]+ )?(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: [^\p{Cc}\p{Cs}\p{Cn}\p{Zl}\p{Zp}]*)?$/u;
@@ -51,6 +54,9 @@ function userDataOf(text: string): string {
 function sshKeysOf(text: string): readonly string[] {
   const lines = text.split("\n").map((line) => line.trim());
   const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
+  if (keys.length > MAX_SSH_KEYS) throw invalid(field("ssh-keys"), `${keys.length} keys, at most ${MAX_SSH_KEYS}`);
+  const long = keys.findIndex((key) => key.length > MAX_SSH_KEY_CHARS);
+  if (long >= 0) throw invalid(field("ssh-keys"), `key ${long + 1} is longer than ${MAX_SSH_KEY_CHARS} characters`);
   const bad = keys.findIndex((key) => !SSH_KEY.test(key));
   if (bad >= 0) throw invalid(field("ssh-keys"), `key ${bad + 1} is not an OpenSSH public key; one key a line`);
   return keys;
