@@ -22,7 +22,7 @@ import type { PullProgress } from "./progress.ts";
 import { type FetchParts, fetchImage } from "./pull.ts";
 import { type BlobFacts, encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
-import { checkNames, type ImageSource, sourceOf } from "./translation.ts";
+import { checkNames, type ImageSource, limitBacktracking, sourceOf } from "./translation.ts";
 
 export interface ImageStoreParts {
   readonly run: Run;
@@ -43,6 +43,7 @@ export async function openImageStore(
 ): Promise<ImageStore & AsyncDisposable> {
   signal.throwIfAborted();
   checkNames(options);
+  limitBacktracking();
   const layout = layoutOf(options.rootPath);
   await makeFolders(layout);
   const catalog = new Catalog(options.pinned);

@@ -1,5 +1,6 @@
 // From an image's name to where its bytes are: the node's rules first, then names that are URLs themselves.
 
+import { setFlagsFromString } from "node:v8";
 import { VmletError } from "../model/failure.ts";
 import { type ImageDigest, isImageDigest } from "../model/ids.ts";
 import { formatReference, type ImageReference, parseReference, sourceUrlOf } from "../model/image-reference.ts";
@@ -36,6 +37,14 @@ export function sourceOf(reference: ImageReference, rules: SourceRules): ImageSo
     { code: "IMAGE_NOT_FOUND", image },
     `image ${image}: no rule in images.translations fits, and the name is not vmlet.dev/https/<host>/<path>`,
   );
+}
+
+/**
+ * Lets V8 go on with its linear engine where a regular expression backtracks without end. An admin's rule may be such a
+ * one, pods' authors choose the names, and all pods wait while one is matched.
+ */
+export function limitBacktracking(): void {
+  setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
 }
 
 /**

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseConfig } from "../../../src/config/load.ts";
-import { checkNames, sourceOf } from "../../../src/images/translation.ts";
+import { checkNames, limitBacktracking, sourceOf } from "../../../src/images/translation.ts";
 import { parseReference } from "../../../src/model/image-reference.ts";
 
 const hex = "0123456789abcdef".repeat(4);
@@ -71,4 +71,10 @@ test("a rule's name and a pinned name must be names, and the failure names the s
   const translations = [{ name: "Not A Name", url: "https://h/", profile: "default" }];
   expect(() => checkNames({ translations, pinned: [] })).toThrow("images.translations[0].name");
   expect(() => checkNames({ translations: [], pinned: ["ok", "Not ok"] })).toThrow("images.pinned[1]");
+});
+
+test("a name that a careless rule backtracks on for ever does not stop the daemon", () => {
+  limitBacktracking();
+  const name = `vmlet.dev/x/${"a".repeat(34)}`; // minutes, if it were not limited
+  expect(() => find(name, [{ regexp: "vmlet.dev/x/(a+)+b", url: "https://h/$1" }])).toThrow(/no rule .* fits/);
 });
