@@ -6,7 +6,8 @@ import type { Attachment, IpAddress, Route } from "../model/attachment.ts";
 import { pluginFailed } from "./errors.ts";
 import { CNI_VERSIONS, type CniVersion, reasonOf } from "./network-config.ts";
 
-const address = z.string().refine((text) => isIP(text) !== 0, "must be an IP address");
+/** Without a zone: the guest's interface has another name. */
+const address = z.string().refine((text) => isIP(text) !== 0 && !text.includes("%"), "must be an IP address");
 const cidr = z.string().refine((text) => parseCidr(text) !== undefined, "must be an address with a prefix length");
 /** Plugins write "" for a gateway that they do not have. */
 const optionalAddress = z

@@ -82,3 +82,8 @@ test.each([
 ])("%s is refused", (_, result) => {
   expect(() => convert(result)).toThrow(/CNI plugin p: ADD printed what is not a CNI result/);
 });
+
+test("an address with a zone is refused: a guest's interfaces have other names", () => {
+  const ips = [{ address: "fd00::7/64", gateway: "fe80::1%eth0" }];
+  expect(() => convert({ ips })).toThrow(/ips\.0\.gateway/);
+});
