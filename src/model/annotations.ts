@@ -22,6 +22,8 @@ const MAX_USER_DATA_BYTES = 256 << 10; // the API server's own limit for all ann
 /** A certificate with many principals has some 4 KiB. Far below what SSH_KEY's search for the type takes noticeable time for. */
 const MAX_SSH_KEY_CHARS = 8 << 10;
 const MAX_SSH_KEYS = 64;
+/** Beyond it the tables of an empty disk alone take megabytes of the node, and soon more than QEMU takes. */
+const MAX_ROOT_BYTES = 64 * 2 ** 40;
 /** Options, if any, then type, key and comment. Control characters and the like would break the guest's YAML. */
 const SSH_KEY =
   /^(?:[\x20-\x7e]+ )?(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}(?: [^\p{Cc}\p{Cs}\p{Cn}\p{Zl}\p{Zp}]*)?$/u;
@@ -73,6 +75,7 @@ function templateOf(name: string): string {
 
 function sizeOf(text: string): number {
   const bytes = parseBytes(text);
+  if (bytes !== undefined && bytes > MAX_ROOT_BYTES) throw invalid(field("root-size"), `${text} is more than 64Ti`);
   if (bytes !== undefined && bytes > 0) return Math.ceil(bytes / 512) * 512;
   throw invalid(field("root-size"), `${JSON.stringify(text.slice(0, 80))} is no size such as 20Gi`);
 }

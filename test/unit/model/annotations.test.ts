@@ -50,7 +50,8 @@ test.each(["../etc", "a/b", "A", " linux"])("a template named %j is refused", (n
 test("a root size is a Kubernetes quantity in whole sectors", () => {
   expect(parse("root-size", "20Gi").rootSizeBytes).toBe(20 * 2 ** 30);
   expect(parse("root-size", "1001").rootSizeBytes).toBe(1024);
-  for (const bad of ["0", "-1Gi", "big", "1Gi "]) {
+  expect(parse("root-size", "64Ti").rootSizeBytes).toBe(2 ** 46);
+  for (const bad of ["0", "-1Gi", "big", "1Gi ", "65Ti", "7Pi", "8Ei"]) {
     expect(() => parse("root-size", bad)).toThrow('annotations["vmlet.dev/root-size"]');
   }
 });
