@@ -20,13 +20,14 @@ if (only !== undefined && !(only in PARTS)) throw new Error(`no part ${only}: ${
 
 say("a node of its own comes up");
 const rows: Row[] = [];
-{
+try {
   await using node = await startTestNode({}, signal);
   const bench: Bench = { node, isQuick: process.env["VMLET_BENCH_QUICK"] === "1", say };
   for (const [name, rowsOf] of Object.entries(PARTS))
     if (only === undefined || only === name) rows.push(...(await rowsOf(bench, signal)));
   say("the node goes");
+} finally {
+  console.log();
+  printTable(rows); // also what was measured before a failure
 }
-console.log();
-printTable(rows);
 console.log(`\nbench: ${await writeResults(REPO_PATH, rows, signal)}`);
