@@ -123,14 +123,22 @@ export class VmPod {
   /** Waits until the guest printed it. */
   async says(text: string | RegExp, signal: AbortSignal): Promise<string> {
     const what = `the guest saying ${String(text)}`;
-    return await poll(
-      async () => {
-        const log = await this.log();
-        return (typeof text === "string" ? log.includes(text) : text.test(log)) ? log : undefined;
-      },
-      { what, limitMs: BOOT_LIMIT_MS },
-      signal,
-    );
+    try {
+      return await poll(
+        async () => {
+          const log = await this.log();
+          return (typeof text === "string" ? log.includes(text) : text.test(log)) ? log : undefined;
+        },
+        { what, limitMs: BOOT_LIMIT_MS },
+        signal,
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      const end = (await this.log()).slice(-400);
+      throw new Error(`${what}: not within ${BOOT_LIMIT_MS} ms; its log ends with ${JSON.stringify(end)}`, {
+        cause: error,
+      });
+    }
   }
 
   async exited(signal: AbortSignal): Promise<ContainerStatus> {
