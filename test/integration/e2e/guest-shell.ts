@@ -1,12 +1,11 @@
 // Commands run inside a guest by its agent, and by ssh: what the guest sees, without asking its network or its console.
 
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../../../src/lib/spawn.ts";
 import { output } from "../../node/command.ts";
 import { poll } from "../../node/poll.ts";
-import { BOOT_LIMIT_MS, virsh } from "./vm-pod.ts";
+import { BOOT_LIMIT_MS, type VmPod, virsh } from "./vm-pod.ts";
 
 export interface GuestDone {
   readonly exitCode: number;
@@ -15,10 +14,11 @@ export interface GuestDone {
 }
 
 /** Waits until the guest's agent answers. */
-export async function agentAnswers(domain: string, signal: AbortSignal): Promise<void> {
+export async function agentAnswers(pod: VmPod, signal: AbortSignal): Promise<void> {
+  const domain = await pod.domain(signal);
   await poll(
     async () => await ask(domain, { execute: "guest-ping" }, signal),
-    { what: `an answer of the agent in ${domain}`, limitMs: BOOT_LIMIT_MS, everyMs: 500 },
+    { what: `an answer of the agent in ${domain}`, limitMs: pod.bootLimitMs, everyMs: 500 },
     signal,
   );
 }
@@ -57,9 +57,6 @@ async function ask(domain: string, command: object, signal: AbortSignal): Promis
   const reply = await virsh(["qemu-agent-command", "--timeout", "20", domain, JSON.stringify(command)], signal);
   return (JSON.parse(reply) as { return: unknown }).return;
 }
-
-/** Undefined with a word of why on a machine without an ssh client. */
-export const whyNoSsh = existsSync("/usr/bin/ssh") ? undefined : "openssh-client is not installed";
 
 export interface SshKey {
   readonly path: string;

@@ -1,8 +1,6 @@
 // Two guests in one CNI network, one set up by its seed and one that knows nothing but DHCP: what CNI gave is theirs.
 
-import { spawnSync } from "node:child_process";
 import { createHash, randomBytes, randomInt } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { networkInterfaces } from "node:os";
@@ -12,10 +10,10 @@ import { Protocol } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { output } from "../../node/command.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
-import { agentAnswers, guestSh, newSshKey, type SshKey, ssh, whyNoSsh } from "./guest-shell.ts";
+import { agentAnswers, guestSh, newSshKey, type SshKey, ssh } from "./guest-shell.ts";
+import { whyNoIpv6, whyNoSsh } from "./machine-limits.ts";
 import { BOOT_LIMIT_MS, httpGet, VmPod } from "./vm-pod.ts";
 
-const whyNoIpv6 = whyIpv6CannotBe();
 const LIMIT_MS = 2 * BOOT_LIMIT_MS;
 const suite = AbortSignal.timeout(1_200_000);
 const MTU = 1400;
@@ -203,7 +201,7 @@ class Guest {
     const pod = await VmPod.start(node, options, suite);
     await pod.says(/tiny: ready .*/, suite);
     const domain = await pod.domain(suite);
-    await agentAnswers(domain, suite);
+    await agentAnswers(pod, suite);
     const { network } = await pod.podStatus(suite);
     const additionalIps = (network?.additionalIps ?? []).map(({ ip }) => ip);
     return new Guest({ name: options.name, pod, ip: network?.ip ?? "", additionalIps }, domain);
@@ -268,11 +266,4 @@ function nodeAddresses(bridgeName: string): string[] {
     .flatMap(([, list]) => list ?? [])
     .filter(({ family, internal }) => family === "IPv4" && !internal);
   return addresses.slice(0, 1).map(({ address }) => address);
-}
-
-function whyIpv6CannotBe(): string | undefined {
-  const path = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
-  if (!existsSync(path) || readFileSync(path, "utf8").trim() !== "0") return "skipped: this machine has no IPv6";
-  const { status } = spawnSync("/usr/sbin/ip6tables", ["-t", "nat", "-S"]); // the portmap plugin needs it for IPv6 pods
-  return status === 0 ? undefined : "skipped: ip6tables has no nat table here";
 }

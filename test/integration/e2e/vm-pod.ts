@@ -19,6 +19,8 @@ type DeepPartial<T> = T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } 
 export interface VmPodOptions {
   readonly name?: string;
   readonly image?: string;
+  /** For what is waited for while the guest boots; BOOT_LIMIT_MS when absent. */
+  readonly bootLimitMs?: number;
   readonly pod?: DeepPartial<PodSandboxConfig>;
   readonly container?: DeepPartial<ContainerConfig>;
 }
@@ -29,26 +31,28 @@ export const BOOT_LIMIT_MS = 180_000;
 export class VmPod {
   readonly podId: string;
   readonly podConfig: PodSandboxConfig;
+  readonly bootLimitMs: number;
   containerId = "";
   containerConfig: ContainerConfig;
   readonly #node: TestNode;
 
-  private constructor(node: TestNode, podId: string, podConfig: PodSandboxConfig, containerConfig: ContainerConfig) {
+  private constructor(node: TestNode, facts: Pick<VmPod, "podId" | "podConfig" | "containerConfig" | "bootLimitMs">) {
     this.#node = node;
-    this.podId = podId;
-    this.podConfig = podConfig;
-    this.containerConfig = containerConfig;
+    this.podId = facts.podId;
+    this.podConfig = facts.podConfig;
+    this.containerConfig = facts.containerConfig;
+    this.bootLimitMs = facts.bootLimitMs;
   }
 
   /** Pulled and run: a pod with a network and no container yet. */
   static async run(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
-    const { name = "web", image = node.tinyImage } = options;
+    const { name = "web", image = node.tinyImage, bootLimitMs = BOOT_LIMIT_MS } = options;
     const podConfig = podConfigOf(node, name, options.pod);
     const containerConfig = containerConfigOf(image, options.container);
     await node.cri.image.pullImage({ image: containerConfig.image, auth: undefined, sandboxConfig: podConfig }, signal);
     const request = { config: podConfig, runtimeHandler: "vmlet" };
     const { podSandboxId } = await node.cri.runtime.runPodSandbox(request, signal);
-    return new VmPod(node, podSandboxId, podConfig, containerConfig);
+    return new VmPod(node, { podId: podSandboxId, podConfig, containerConfig, bootLimitMs });
   }
 
   /** Its container is created, too; not started. */
@@ -129,13 +133,13 @@ export class VmPod {
           const log = await this.log();
           return (typeof text === "string" ? log.includes(text) : text.test(log)) ? log : undefined;
         },
-        { what, limitMs: BOOT_LIMIT_MS },
+        { what, limitMs: this.bootLimitMs },
         signal,
       );
     } catch (error) {
       signal.throwIfAborted();
       const end = (await this.log()).slice(-400);
-      throw new Error(`${what}: not within ${BOOT_LIMIT_MS} ms; its log ends with ${JSON.stringify(end)}`, {
+      throw new Error(`${what}: not within ${this.bootLimitMs} ms; its log ends with ${JSON.stringify(end)}`, {
         cause: error,
       });
     }
@@ -147,7 +151,7 @@ export class VmPod {
         const status = await this.status(signal);
         return status.state === ContainerState.CONTAINER_EXITED ? status : undefined;
       },
-      { what: "the end of the container", limitMs: BOOT_LIMIT_MS },
+      { what: "the end of the container", limitMs: this.bootLimitMs },
       signal,
     );
   }

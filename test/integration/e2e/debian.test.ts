@@ -1,0 +1,148 @@
+// The Debian cloud guest: all that cloud-init and systemd make of the seed. Two boots, a minute or more each.
+
+import { randomInt } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ContainerConfig } from "../../../src/gen/runtime.ts";
+import { poll } from "../../node/poll.ts";
+import { startTestNode, type TestNode } from "../../node/test-node.ts";
+import { agentAnswers, guestSh, newSshKey, type SshKey, ssh } from "./guest-shell.ts";
+import { whyNoDebian, whyNoIpv6, whyNoSsh } from "./machine-limits.ts";
+import { BOOT_LIMIT_MS, containerConfigOf, VmPod } from "./vm-pod.ts";
+
+/** For each step: what is a minute alone is ten among many. */
+const LIMIT_MS = 5 * BOOT_LIMIT_MS;
+const suite = AbortSignal.timeout(3 * LIMIT_MS);
+const MTU = 1400;
+const ROOT_GIB = 9;
+const subnet6 = `fd${randomInt(256).toString(16).padStart(2, "0")}:${randomInt(1, 0x10000).toString(16)}:78:1`;
+const AWKWARD = 'it\'s "two"\nlines with $HOME and \\';
+const USER_DATA = `#cloud-config
+locale: false
+write_files:
+  - path: /etc/from-user-data
+    content: kept
+`;
+
+describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by cloud-init and systemd"})`, () => {
+  let node: TestNode;
+  let pod: VmPod;
+  let key: SshKey | undefined;
+  let ip = "";
+  let domain = "";
+  const guest = (script: string): Promise<string> => guestSh(domain, script, suite);
+
+  beforeAll(async () => {
+    node = await startTestNode(
+      { mtu: MTU, ...(whyNoIpv6 === undefined ? { subnet6 } : {}), config: { logLevel: "debug" } },
+      suite,
+    );
+    if (whyNoSsh === undefined) key = await newSshKey(node.layout.stateFolderPath, "key", suite);
+    pod = await VmPod.start(
+      node,
+      {
+        name: "debian",
+        image: node.debianImage,
+        bootLimitMs: LIMIT_MS,
+        pod: {
+          hostname: "deb-0",
+          dnsConfig: { servers: ["10.96.0.10"], searches: ["default.svc.local", "svc.local"], options: ["ndots:5"] },
+          annotations: {
+            "vmlet.dev/user-data": USER_DATA,
+            "vmlet.dev/root-size": `${ROOT_GIB}Gi`,
+            ...(key === undefined ? {} : { "vmlet.dev/ssh-keys": key.publicKey }),
+          },
+        },
+        container: {
+          ...resources,
+          command: ["/bin/sh", "-c"],
+          args: ['echo "workload: $GREETING, $0"; until [ -e /run/finish ]; do sleep 0.2; done; exit 7', "first"],
+          envs: [
+            { key: "GREETING", value: Buffer.from("hello") },
+            { key: "AWKWARD", value: Buffer.from(AWKWARD) },
+          ],
+        },
+      },
+      suite,
+    );
+    ip = await pod.ip(suite);
+    domain = await pod.domain(suite);
+    await agentAnswers(pod, suite);
+  }, LIMIT_MS);
+  afterAll(async () => await node[Symbol.asyncDispose](), LIMIT_MS);
+
+  test("runs the pod's command with its env at the end of its boot", { timeout: LIMIT_MS }, async () => {
+    expect(await pod.says("workload: ", suite)).toContain("workload: hello, first\n");
+    expect(await guest("cloud-init status")).toBe("status: done");
+  });
+
+  test("has the address, MTU and routes of CNI by its network config", async () => {
+    expect(await guest("ip -o -4 addr show dev eth0")).toContain(`inet ${ip}/24 `);
+    expect(await guest("ip -o link show dev eth0")).toContain(` mtu ${MTU} `);
+    expect(await guest("ip -4 route show default")).toMatch(new RegExp(`^default via ${node.subnet}.1 dev eth0`));
+    await guest(`ping -c 1 -W 30 -M do -s ${MTU - 28} ${node.subnet}.1`);
+  });
+
+  test.skipIf(whyNoIpv6 !== undefined)(`has the pod's IPv6 address (${whyNoIpv6 ?? "IPv6 is here"})`, async () => {
+    const ip6 = (await pod.podStatus(suite)).network?.additionalIps[0]?.ip ?? "none";
+    expect(await guest("ip -o -6 addr show dev eth0 scope global")).toContain(`inet6 ${ip6}/64 `);
+    expect(await guest("ip -6 route show default")).toMatch(new RegExp(`^default via ${subnet6}::1 dev eth0`));
+    await guest(`ping -6 -c 1 -W 30 ${subnet6}::1`);
+  });
+
+  test("has the pod's hostname and name servers", async () => {
+    expect(await guest("hostname")).toBe("deb-0");
+    const lines = (await guest("cat /etc/resolv.conf")).split("\n");
+    expect(lines).toContain("nameserver 10.96.0.10");
+    expect(lines).toContain("search default.svc.local svc.local");
+  });
+
+  test("has the container's env in a file that a shell reads back byte for byte", async () => {
+    expect(await guest(`. /etc/vmlet/environment; printf '%s|%s' "$GREETING" "$AWKWARD"`)).toBe(`hello|${AWKWARD}`);
+    expect(await guest("stat -c %a /etc/vmlet/environment")).toBe("600");
+  });
+
+  test("has grown its root to the size that the pod asked for, and has heeded the user's user-data", async () => {
+    expect(Number(await guest("df -B1 --output=size / | tail -n 1"))).toBeGreaterThan(0.9 * ROOT_GIB * 2 ** 30);
+    expect(await guest("cat /etc/from-user-data")).toBe("kept");
+  });
+
+  test.skipIf(whyNoSsh !== undefined)(`lets the pod's ssh key in (${whyNoSsh ?? "by a real client"})`, async () => {
+    if (key === undefined) throw new Error("no key was made");
+    expect(await ssh(key, ip, "hostname", suite)).toEqual({ exitCode: 0, text: "deb-0" });
+  });
+
+  test("ends with its command, whose exit status is the container's", { timeout: LIMIT_MS }, async () => {
+    await guest("touch /run/finish");
+    expect(await pod.exited(suite)).toMatchObject({ exitCode: 7, reason: "Error" });
+  });
+
+  test("powers itself off when its agent is asked to, within the grace period", { timeout: LIMIT_MS }, async () => {
+    const config: ContainerConfig = containerConfigOf(node.debianImage, {
+      ...resources,
+      metadata: { name: "vm", attempt: 1 },
+      logPath: "vm/1.log",
+    });
+    await pod.createContainer(config, suite);
+    await pod.start(suite);
+    await agentAnswers(pod, suite);
+    await pod.stop(LIMIT_MS / 1000, suite);
+    expect(await pod.status(suite)).toMatchObject({ exitCode: 0, reason: "Completed" });
+    await poll(
+      async () =>
+        /"via":"agent".*"heard":true/.test(await readFile(node.layout.daemonLogPath, "utf8")) ? true : undefined,
+      { what: "the agent's answer in the daemon's log", limitMs: 10_000 },
+      suite,
+    );
+  });
+
+  test("leaves nothing", async () => {
+    await pod.remove(suite);
+    expect(await node.leftovers(suite)).toEqual([]);
+  });
+});
+
+/** Two vCPUs: the boot is one long wait for the processor. */
+const resources = {
+  linux: { resources: { memoryLimitInBytes: 640n << 20n, cpuPeriod: 100_000n, cpuQuota: 200_000n } },
+};
