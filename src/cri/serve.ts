@@ -12,7 +12,7 @@ import { imageService, runtimeService, type ServiceOptions } from "./services.ts
 /** The kubelet's client takes 16 MiB. */
 const MAX_MESSAGE_BYTES = 16 << 20;
 /** Calls that are under way when we stop get this long. */
-const DRAIN_LIMIT_MS = 5_000;
+const DRAIN_LIMIT_MS = 2_000;
 
 export interface ServeOptions extends ServiceOptions {
   readonly socketPath: string;
@@ -75,9 +75,13 @@ async function bind(server: Server, socketPath: string): Promise<void> {
   await promise;
 }
 
+/** Calls under way get their time; a client that keeps its connection open and says nothing does not get more. */
 async function drain(server: Server): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const force = setTimeout(() => server.forceShutdown(), DRAIN_LIMIT_MS);
+  const force = setTimeout(() => {
+    server.forceShutdown();
+    resolve(); // grpc-js may then never call back
+  }, DRAIN_LIMIT_MS);
   server.tryShutdown(() => resolve());
   await promise;
   clearTimeout(force);
