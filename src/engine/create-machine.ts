@@ -2,7 +2,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { environmentNotices } from "../model/environment.ts";
-import { VmletError } from "../model/failure.ts";
+import { failsWith, VmletError } from "../model/failure.ts";
 import { type MachineId, newMachineId, type PodId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
 import type { MachineFacts, MachineSpec } from "../model/machine.ts";
@@ -12,7 +12,7 @@ import type { SeedFile } from "../ports/seed.ts";
 import { endMachine } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 import { annotationsOf, planMachine, planSeed } from "./plan-machine.ts";
-import { removeHeldMachine } from "./remove-machine.ts";
+import { clearMachine } from "./remove-machine.ts";
 
 /**
  * Abort undoes what was done. The same call again, while the machine is not started, gives the same machine.
@@ -30,7 +30,7 @@ export async function createMachine(
     podId,
     async () => {
       const pod = readyPod(parts, podId);
-      const same = parts.pods.machinesOf(podId).find((machine) => isSameName(machine.facts.spec, spec));
+      const same = whole(parts, podId).find((machine) => isSameName(machine.facts.spec, spec));
       if (same) return joinMachine(same, spec);
       await endUnstarted(parts, podId, spec);
       refuseSecond(parts, podId);
@@ -49,6 +49,11 @@ function readyPod({ pods }: Parts, podId: PodId): PodRecord {
     { code: "WRONG_STATE", subject: "pod", state: pod.state.at },
     `pod sandbox ${podId} is ${pod.state.at}: a container can only be created in a ready one`,
   );
+}
+
+/** Without what is left of creations that were given up: the caller holds the lock, so nobody is creating now. */
+function whole({ pods }: Pick<Parts, "pods">, podId: PodId): readonly MachineRecord[] {
+  return pods.machinesOf(podId).filter(({ state }) => state.at !== "intended");
 }
 
 const isSameName = (a: MachineSpec, b: MachineSpec): boolean => a.name === b.name && a.attempt === b.attempt;
@@ -74,7 +79,7 @@ async function endUnstarted(parts: Parts, podId: PodId, { name, attempt }: Machi
 }
 
 function refuseSecond({ pods }: Parts, podId: PodId): void {
-  const live = pods.machinesOf(podId).find(({ state }) => state.at !== "exited");
+  const live = whole({ pods }, podId).find(({ state }) => state.at !== "exited");
   if (!live) return;
   const { machineId, spec } = live.facts;
   throw new VmletError(
@@ -110,15 +115,24 @@ async function makeMachine(parts: Parts, pod: PodRecord, spec: MachineSpec, sign
   }
 }
 
-/** Undoes a machine that did not come about. When that fails too, its record stays for the next Remove. */
+/** Undoes a machine that did not come about. When that fails too, its record stays for the pod's Stop and Remove. */
 async function abandonMachine(parts: Parts, { podId, machineId }: MachineFacts, reason: unknown): Promise<void> {
   try {
-    await removeHeldMachine(parts, machineId);
+    await clearMachine(parts, machineId);
+    // libvirt may carry out a late definition after we looked: the record stays, so that the pod's end looks again.
+    if (isOutcomeUnknown(reason)) return;
+    if (parts.pods.findMachine(machineId)) await parts.pods.dropMachine(machineId);
     await parts.store.removeMachine(podId, machineId); // where the very first save failed half-way
   } catch (undoError) {
     parts.log.error("machine could not be undone", { machine: machineId, error: undoError });
     throw new SuppressedError(undoError, reason, "machine could not be undone");
   }
+}
+
+/** True when libvirt was asked and nobody knows whether it will do it. */
+function isOutcomeUnknown(error: unknown): boolean {
+  if (error instanceof DOMException) return true; // abort, or a time limit
+  return (["TIMED_OUT", "HYPERVISOR_STUCK", "HYPERVISOR_GONE"] as const).some((code) => failsWith(error, code));
 }
 
 function imageOf({ images }: Parts, { image }: MachineSpec): Image {

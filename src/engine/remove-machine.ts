@@ -14,11 +14,15 @@ export async function removeMachine(parts: Parts, machineId: MachineId, signal: 
 
 /** As removeMachine, for a caller that holds the pod's lock. What fails leaves the record for the next try. */
 export async function removeHeldMachine(parts: Parts, machineId: MachineId): Promise<void> {
-  const { pods, hypervisor, images } = parts;
-  if (!pods.findMachine(machineId)) return;
+  if (!parts.pods.findMachine(machineId)) return;
   await endMachine(parts, machineId);
+  await clearMachine(parts, machineId);
+  await parts.pods.dropMachine(machineId);
+}
+
+/** What the machine has outside its own folder. The caller holds the pod's lock. */
+export async function clearMachine({ hypervisor, images }: Parts, machineId: MachineId): Promise<void> {
   await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS)); // someone may have started it by hand since
   await hypervisor.undefine(machineId, undoSignal(UNDO_LIMIT_MS));
   await images.release(machineId, undoSignal(UNDO_LIMIT_MS));
-  await pods.dropMachine(machineId);
 }

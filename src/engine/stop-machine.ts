@@ -7,7 +7,7 @@ import { endMachine } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 
 /** How long the guest agent may take to say that it heard; a guest without one then gets the power button. */
-const AGENT_LIMIT_MS = 3_000;
+const AGENT_LIMIT_MS = 7_000;
 /** A guest that is still booting misses the power button: it is pressed again while there is time. */
 const PRESS_AGAIN_MS = 5_000;
 

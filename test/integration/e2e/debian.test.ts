@@ -16,7 +16,6 @@ const ROOT_GIB = 9;
 const subnet6 = `fd${randomInt(256).toString(16).padStart(2, "0")}:${randomInt(1, 0x10000).toString(16)}:78:1`;
 const AWKWARD = 'it\'s "two"\nlines with $HOME and \\';
 const USER_DATA = `#cloud-config
-locale: false
 write_files:
   - path: /etc/from-user-data
     content: kept

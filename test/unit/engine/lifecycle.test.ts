@@ -1,6 +1,7 @@
 // What the kubelet is told of a machine's life, and what a person with virsh can and cannot change about it.
 
 import { expect, test } from "vitest";
+import { VmletError } from "../../../src/model/failure.ts";
 import type { MachineId, PodId } from "../../../src/model/ids.ts";
 import { IMAGE, machineSpec, podSpec, soon, World } from "./world.ts";
 
@@ -179,4 +180,27 @@ test("a restarted daemon takes up a running machine with its id, start time and 
   await revived.recover(soon());
   expect(revived.engine.pods.machine(at.machineId)).toEqual(before);
   expect(at.world.consoleLogs.followed.has(at.machineId)).toBe(true);
+});
+
+test("a definition that libvirt carries out after we gave it up goes with the pod, and the next try is not in its way", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const late: MachineId[] = [];
+  world.hypervisor.beforeCall = (call, machineId) => {
+    if (call !== "define" || machineId === undefined || late.length > 0) return;
+    late.push(machineId);
+    throw new VmletError({ code: "TIMED_OUT", doing: "define", limitMs: 30_000 }, "no answer from libvirtd");
+  };
+  await expect(engine.createMachine(podId, machineSpec(), soon())).rejects.toMatchObject({
+    failure: { code: "TIMED_OUT" },
+  });
+  const machineId = await engine.createMachine(podId, machineSpec(), soon());
+  const plan = world.hypervisor.planOf(machineId);
+  if (!plan || !late[0]) throw new Error("nothing was defined");
+  await world.hypervisor.define({ ...plan, machineId: late[0] }, soon()); // libvirt, late
+  await engine.startMachine(machineId, soon());
+  await engine.removePod(podId, soon());
+  expect(await world.leftovers()).toEqual({});
 });
