@@ -77,5 +77,10 @@ async function keepUp(
   tellPaused(parts, machineId, sighting);
   const pod = pods.findPod(facts.podId);
   const request = pod && wireRequestOf(pod, tapNameOf(machineId));
-  if (request) await wiring.wire(request, signal);
+  if (!request) return;
+  try {
+    await wiring.wire(request, signal);
+  } catch (error) {
+    if (await settleUnlessOn(parts, machineId, signal)) throw error; // otherwise it ended meanwhile, and its tap with it
+  }
 }
