@@ -50,6 +50,12 @@ export class Catalog {
     return this.#names.get(reference);
   }
 
+  /** The newest of the records whose bytes came from there. */
+  recordFrom(url: string): NameRecord | undefined {
+    const records = [...this.#names.values()].filter(({ source }) => source?.url === url);
+    return records.toSorted((one, other) => one.pulledAtMs - other.pulledAtMs).at(-1);
+  }
+
   namesOf(digest: ImageDigest): readonly string[] {
     return [...this.#names.values()].filter(({ blob }) => blob.digest === digest).map(({ reference }) => reference);
   }

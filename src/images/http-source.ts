@@ -1,96 +1,145 @@
 // Downloads over HTTP(S): one stream, with every limit that keeps a bad server from hurting the node.
 
-import { readFile } from "node:fs/promises";
-import { Agent, type Dispatcher, ProxyAgent, request } from "undici";
-import { VmletError } from "../model/failure.ts";
+import { type Dispatcher, request } from "undici";
+import type { ImageDigest } from "../model/ids.ts";
+import type { Body, ByteSource, Download, ResumePoint, Validators } from "./byte-source.ts";
+import { dispatcherOf } from "./dispatcher.ts";
 import { refused, refusedByStatus, unavailable, unavailableBy } from "./http-errors.ts";
 import type { TransportProfile } from "./options.ts";
 
-/** By which a server can say that nothing changed since. */
-export interface Validators {
-  readonly etag?: string;
-  readonly lastModified?: string;
-}
-
-export interface DownloadRequest {
+export interface HttpFile {
   /** For messages. */
   readonly image: string;
   readonly url: URL;
   readonly profile: TransportProfile;
-  /** No pinned digest will show a cut download: the server must then tell the length, or send chunks. */
-  readonly isPinned: boolean;
-  /** What is already here; the answer may then be `unchanged`. */
-  readonly known?: Validators;
+  /** Shows a cut download; without it the server must tell the length, or send chunks. */
+  readonly pin?: ImageDigest;
+  /** Of what is here of it already; the answer may then be `unchanged`. */
+  readonly known?: () => Promise<Validators | undefined>;
 }
-
-export type Download =
-  | { readonly kind: "unchanged" }
-  | {
-      readonly kind: "body";
-      readonly chunks: AsyncIterable<Uint8Array>;
-      /** From content-length. */
-      readonly lengthBytes?: number;
-      readonly validators: Validators;
-    };
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /**
- * Opens the URL, hands the answer to `use`, and closes everything when that ends, however it ends.
+ * A file on a web server.
  * @throws IMAGE_NOT_FOUND IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE CONFIG_INVALID (profile's files), also from
  *   reading `chunks`; the signal's reason.
  */
-export async function withDownload<T>(
-  wanted: DownloadRequest,
-  use: (download: Download) => Promise<T>,
-  signal: AbortSignal,
-): Promise<T> {
-  signal.throwIfAborted();
-  const dispatcher = await dispatcherOf(wanted.profile);
-  try {
-    return await use(await follow(wanted, dispatcher, signal));
-  } finally {
-    // A body that was not read to its end must not keep its connection.
-    await dispatcher.destroy();
-  }
+export function httpSource(file: HttpFile): ByteSource {
+  return {
+    key: file.url.href,
+    ...(file.pin === undefined ? {} : { pin: file.pin }),
+    withDownload: async (resume, use, signal) => {
+      signal.throwIfAborted();
+      const dispatcher = await dispatcherOf(file.profile);
+      try {
+        return await use(await start(file, resume, dispatcher, signal));
+      } finally {
+        // A body that was not read to its end must not keep its connection.
+        await dispatcher.destroy();
+      }
+    },
+  };
 }
 
-async function follow(wanted: DownloadRequest, dispatcher: Dispatcher, signal: AbortSignal): Promise<Download> {
-  let url = wanted.url;
-  for (let redirects = 0; ; redirects++) {
-    const answer = await ask(wanted, url, dispatcher, signal);
-    const status = answer.statusCode;
-    if (status === 304 && wanted.known !== undefined) return { kind: "unchanged" };
-    if (status === 200) return bodyOf(answer, wanted, url, signal);
+/** A server that cannot go on where the last download stopped is asked for everything. */
+async function start(
+  file: HttpFile,
+  resume: ResumePoint | undefined,
+  dispatcher: Dispatcher,
+  signal: AbortSignal,
+): Promise<Download> {
+  const wanted = { dispatcher, signal, file };
+  if (resume !== undefined) {
+    const { url, answer } = await follow(wanted, rangeHeaders(resume.fromBytes, undefined, resume.validators));
+    if (answer.statusCode === 200) return bodyOf(answer, wanted, url);
+    const part = answer.statusCode === 206 ? partOf(answer, resume) : undefined;
+    if (part !== undefined) return restOf(answer, wanted, url, resume.fromBytes, part.lengthBytes);
     discard(answer);
-    if (!REDIRECTS.has(status)) throw refusedByStatus(wanted.image, url, status);
-    if (redirects >= wanted.profile.maxRedirects) {
-      throw refused(wanted.url, status, `redirects more than ${wanted.profile.maxRedirects} times (maxRedirects)`);
+    if (answer.statusCode !== 206 && answer.statusCode !== 416) {
+      throw refusedByStatus(file.image, url, answer.statusCode);
+    }
+  }
+  const known = resume === undefined ? await file.known?.() : undefined;
+  const { url, answer } = await follow(wanted, knownHeaders(known));
+  if (answer.statusCode === 304 && known !== undefined) return { kind: "unchanged" };
+  if (answer.statusCode === 200) return bodyOf(answer, wanted, url);
+  discard(answer);
+  throw refusedByStatus(file.image, url, answer.statusCode);
+}
+
+interface Asking {
+  readonly file: HttpFile;
+  readonly dispatcher: Dispatcher;
+  readonly signal: AbortSignal;
+}
+
+type Headers = Readonly<Record<string, string>>;
+
+const knownHeaders = (known: Validators | undefined): Headers => ({
+  ...(known?.etag === undefined ? {} : { "if-none-match": known.etag }),
+  ...(known?.lastModified === undefined ? {} : { "if-modified-since": known.lastModified }),
+});
+
+function rangeHeaders(fromBytes: number, toBytes: number | undefined, validators: Validators): Headers {
+  const validator = validators.etag ?? validators.lastModified;
+  return {
+    range: `bytes=${fromBytes}-${toBytes === undefined ? "" : toBytes - 1}`,
+    ...(validator === undefined ? {} : { "if-range": validator }),
+  };
+}
+
+/** What a 206 holds, if it is what `wanted` asks for: from there on, of the same version. */
+function partOf(
+  answer: Dispatcher.ResponseData,
+  wanted: ResumePoint,
+): { readonly toBytes: number; readonly lengthBytes: number } | undefined {
+  const range = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15})$/.exec(headerOf(answer, "content-range") ?? "");
+  if (range === null) return undefined;
+  const [fromBytes, last, lengthBytes] = [Number(range[1]), Number(range[2]), Number(range[3])];
+  const { etag, lastModified } = validatorsOf(answer);
+  const isSame =
+    (wanted.lengthBytes ?? lengthBytes) === lengthBytes &&
+    (etag === undefined || wanted.validators.etag === undefined || etag === wanted.validators.etag) &&
+    (lastModified === undefined || (wanted.validators.lastModified ?? lastModified) === lastModified);
+  const isFitting = fromBytes === wanted.fromBytes && last >= fromBytes && last < lengthBytes;
+  return isSame && isFitting && hasIdentityEncoding(answer) ? { toBytes: last + 1, lengthBytes } : undefined;
+}
+
+async function follow(
+  wanted: Asking,
+  headers: Headers,
+): Promise<{ readonly url: URL; readonly answer: Dispatcher.ResponseData }> {
+  const { file } = wanted;
+  let { url } = file;
+  for (let redirects = 0; ; redirects++) {
+    const answer = await ask(wanted, url, headers);
+    if (!REDIRECTS.has(answer.statusCode)) return { url, answer };
+    discard(answer);
+    if (redirects >= file.profile.maxRedirects) {
+      throw refused(
+        file.url,
+        answer.statusCode,
+        `redirects more than ${file.profile.maxRedirects} times (maxRedirects)`,
+      );
     }
     url = redirectOf(answer, url);
   }
 }
 
-async function ask(
-  wanted: DownloadRequest,
-  url: URL,
-  dispatcher: Dispatcher,
-  signal: AbortSignal,
-): Promise<Dispatcher.ResponseData> {
-  const { known } = wanted;
+async function ask({ file, dispatcher, signal }: Asking, url: URL, headers: Headers): Promise<Dispatcher.ResponseData> {
   try {
     const answer = await request(url, {
       dispatcher,
       signal,
-      headersTimeout: wanted.profile.headersTimeoutMs,
-      bodyTimeout: wanted.profile.idleTimeoutMs,
+      headersTimeout: file.profile.headersTimeoutMs,
+      bodyTimeout: file.profile.idleTimeoutMs,
       headers: {
         "user-agent": "vmlet",
         accept: "*/*",
         // The digest is that of the file itself.
         "accept-encoding": "identity",
-        ...(known?.etag === undefined ? {} : { "if-none-match": known.etag }),
-        ...(known?.lastModified === undefined ? {} : { "if-modified-since": known.lastModified }),
+        ...headers,
       },
     });
     answer.body.on("error", () => {}); // whoever reads it gets the error; nobody may be reading
@@ -123,27 +172,46 @@ function redirectOf(answer: Dispatcher.ResponseData, from: URL): URL {
   return to;
 }
 
-function bodyOf(
-  answer: Dispatcher.ResponseData,
-  wanted: DownloadRequest,
-  url: URL,
-  signal: AbortSignal,
-): Download & { kind: "body" } {
-  const encoding = headerOf(answer, "content-encoding") ?? "identity";
-  if (encoding !== "identity") throw refused(url, 200, "sends the image compressed although it was told not to");
+function bodyOf(answer: Dispatcher.ResponseData, asking: Asking, url: URL): Body {
+  if (!hasIdentityEncoding(answer)) {
+    discard(answer);
+    throw refused(url, 200, "sends the image compressed although it was told not to");
+  }
   const length = headerOf(answer, "content-length");
   const lengthBytes = length !== undefined && /^[0-9]{1,15}$/.test(length) ? Number(length) : undefined;
   const isChunked = headerOf(answer, "transfer-encoding") !== undefined;
-  if (lengthBytes === undefined && !isChunked && !wanted.isPinned) {
+  if (lengthBytes === undefined && !isChunked && asking.file.pin === undefined) {
+    discard(answer);
     throw refused(url, 200, "tells no length, so a cut download could not be noticed; pin the image by its sha256");
   }
   return {
     kind: "body",
-    chunks: chunksOf(answer, url, lengthBytes, signal),
+    fromBytes: 0,
+    chunks: chunksOf(answer, url, lengthBytes, asking.signal),
     validators: validatorsOf(answer),
     ...(lengthBytes === undefined ? {} : { lengthBytes }),
   };
 }
+
+/** The rest of a download that was cut. */
+function restOf(
+  answer: Dispatcher.ResponseData,
+  { signal }: Asking,
+  url: URL,
+  fromBytes: number,
+  lengthBytes: number,
+): Body {
+  return {
+    kind: "body",
+    fromBytes,
+    chunks: chunksOf(answer, url, lengthBytes - fromBytes, signal),
+    lengthBytes,
+    validators: validatorsOf(answer),
+  };
+}
+
+const hasIdentityEncoding = (answer: Dispatcher.ResponseData): boolean =>
+  (headerOf(answer, "content-encoding") ?? "identity") === "identity";
 
 async function* chunksOf(
   answer: Dispatcher.ResponseData,
@@ -181,33 +249,4 @@ function validatorsOf(answer: Dispatcher.ResponseData): Validators {
     ...(etag !== undefined && /^"[\x21\x23-\x7e]{1,200}"$/.test(etag) ? { etag } : {}),
     ...(lastModified !== undefined && lastModified.length < 64 && ageMs >= 2000 ? { lastModified } : {}),
   };
-}
-
-async function dispatcherOf(profile: TransportProfile): Promise<Dispatcher> {
-  const tls = {
-    rejectUnauthorized: !profile.insecureSkipVerify,
-    ...(profile.caPath === undefined ? {} : { ca: await readProfileFile(profile.caPath, "caPath") }),
-    ...(profile.clientCertPath === undefined
-      ? {}
-      : { cert: await readProfileFile(profile.clientCertPath, "clientCertPath") }),
-    ...(profile.clientKeyPath === undefined
-      ? {}
-      : { key: await readProfileFile(profile.clientKeyPath, "clientKeyPath") }),
-    ...(profile.serverName === undefined ? {} : { servername: profile.serverName }),
-  };
-  const connect = { ...tls, timeout: profile.connectTimeoutMs };
-  if (profile.proxyUrl === undefined) return new Agent({ connect });
-  return new ProxyAgent({ uri: profile.proxyUrl, requestTls: tls, connect: { timeout: profile.connectTimeoutMs } });
-}
-
-async function readProfileFile(path: string, field: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw new VmletError(
-      { code: "CONFIG_INVALID", path, field: `images.profiles.*.${field}` },
-      `${field} of a profile in images.profiles cannot be read: ${path}`,
-      { cause: error },
-    );
-  }
 }

@@ -10,7 +10,7 @@ export interface StoreLayout {
   readonly blobsPath: string;
   readonly namesPath: string;
   readonly holdsPath: string;
-  /** Downloads under way; emptied at every start. */
+  /** Downloads under way, and cut ones that can be gone on with. */
   readonly partialPath: string;
   blobPath(digest: ImageDigest): string;
 }
@@ -34,15 +34,14 @@ export async function makeFolders(layout: StoreLayout): Promise<void> {
   for (const path of [layout.namesPath, layout.holdsPath]) await makeFolder(path, 0o700);
 }
 
-/** Removes downloads and temp files that a crash cut short. @returns how many. */
-export async function removeLeftovers(layout: StoreLayout): Promise<number> {
-  const partials = (await readdir(layout.partialPath)).map((file) => join(layout.partialPath, file));
+/** Removes temp files that a crash left. @returns how many. */
+export async function removeTemps(layout: StoreLayout): Promise<number> {
   const temps: string[] = [];
   for (const folder of [layout.namesPath, layout.holdsPath]) {
     temps.push(...(await readdir(folder)).filter((file) => file.endsWith(".tmp")).map((file) => join(folder, file)));
   }
-  for (const path of [...partials, ...temps]) await rm(path, { recursive: true, force: true });
-  return partials.length + temps.length;
+  for (const path of temps) await rm(path, { recursive: true, force: true });
+  return temps.length;
 }
 
 /** The size of a blob as its record tells it, and the bytes it takes; undefined when it is not there as such. */

@@ -1,119 +1,136 @@
-// One pass over a download: to disk, through the hash, past the inspector. What does not end well leaves no file.
+// Downloads under way, and what is left of cut ones: a file of bytes and a record of what they are.
+//   partial/<hash of the source's key>.part   the bytes so far
+//   partial/<the same>.json                   the record; without it the bytes are nothing
 
 import { createHash, randomBytes } from "node:crypto";
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { VmletError } from "../model/failure.ts";
-import type { ImageDigest } from "../model/ids.ts";
-import { asDiskFull, type Reservation } from "./disk-space.ts";
-import { HEAD_BYTES, type InspectionLimits, inspect, refuseByHead, TAIL_BYTES } from "./inspector.ts";
-import type { BlobFacts } from "./records.ts";
+import { z } from "zod";
+import { KeyedLock } from "../lib/keyed-lock.ts";
+import type { Checkpoint } from "./disk-task.ts";
 
-export interface ReceiveOptions extends InspectionLimits {
-  /** For messages. */
-  readonly image: string;
-  readonly folderPath: string;
-  readonly maxImageBytes: number;
-  readonly lengthBytes?: number;
-  readonly pin?: ImageDigest;
-  readonly onReceived: (receivedBytes: number) => void;
-}
+const MAX_RECORD_BYTES = 64 * 1024;
+/** Checkpoints that a record keeps; beyond that every second one goes. */
+const MAX_CHECKPOINTS = 64;
 
-/** A whole, inspected file without a place in the store yet; gone at the end of its scope unless renamed before. */
-export interface ReceivedFile extends AsyncDisposable {
+const checkpoint = z.strictObject({ bytes: z.int().positive(), sha256: z.string().regex(/^[0-9a-f]{64}$/) });
+
+const partialRecord = z.strictObject({
+  v: z.literal(1),
+  key: z.string(),
+  /** Of the whole, if the source told it. */
+  lengthBytes: z.int().positive().optional(),
+  validators: z.strictObject({ etag: z.string().optional(), lastModified: z.string().optional() }),
+  /** Ascending. Several, so that damage costs only what follows it. */
+  checkpoints: z.array(checkpoint).min(1).max(MAX_CHECKPOINTS),
+});
+
+type PartialRecord = z.output<typeof partialRecord>;
+
+/** One download's claim on its files; while it lives nobody else touches them. */
+export interface PartialFile {
   readonly path: string;
-  readonly blob: BlobFacts;
+  /** Left by an earlier download. */
+  readonly record: PartialRecord | undefined;
+  /** Not made durable: after a power cut an older one, or none, is there, and the bytes tell. */
+  save(record: Omit<PartialRecord, "v" | "key">): Promise<void>;
+  /** The bytes begin anew: what was saved of them is no longer true. */
+  forget(): Promise<void>;
+  /** Removes bytes that no record tells of. */
+  settle(): Promise<void>;
+  remove(): Promise<void>;
 }
 
-/**
- * Writes `chunks` to a new file (mode 0444, on disk when this resolves).
- * @throws IMAGE_REFUSED IMAGE_DIGEST_MISMATCH DISK_FULL, and what `chunks` throws.
- */
-export async function receive(
-  chunks: AsyncIterable<Uint8Array>,
-  reservation: Reservation,
-  options: ReceiveOptions,
-): Promise<ReceivedFile> {
-  const path = join(options.folderPath, `${randomBytes(8).toString("hex")}.part`);
-  await using undo = new AsyncDisposableStack();
-  undo.defer(async () => rm(path, { force: true }));
-  const blob = await writeThrough(chunks, path, reservation, options);
-  if (options.pin !== undefined && options.pin !== blob.digest) {
-    const { image, pin } = options;
-    throw new VmletError(
-      { code: "IMAGE_DIGEST_MISMATCH", image, wanted: pin, found: blob.digest },
-      `image ${image}: the bytes hash to ${blob.digest}, not to ${pin}; the source has changed or lies`,
-    );
+/** INVARIANT: files with a claim are never collected. */
+export class PartialFolder {
+  readonly #path: string;
+  readonly #claims = new KeyedLock();
+  readonly #live = new Map<string, number>();
+
+  constructor(path: string) {
+    this.#path = path;
   }
-  const kept = undo.move();
-  return { path, blob, [Symbol.asyncDispose]: async () => kept.disposeAsync() };
-}
 
-async function writeThrough(
-  chunks: AsyncIterable<Uint8Array>,
-  path: string,
-  reservation: Reservation,
-  options: ReceiveOptions,
-): Promise<BlobFacts> {
-  let received = 0;
-  try {
-    await using file = await open(path, "wx+", 0o600);
-    const hash = createHash("sha256");
-    const head = new Head();
-    for await (const chunk of chunks) {
-      received += chunk.length;
-      if (received > options.maxImageBytes) throw refusal(options.image, tooLarge(options.maxImageBytes));
-      if (head.take(chunk)) refuseEarly(head.bytes(), options);
-      const writing = file.writeFile(chunk);
-      hash.update(chunk); // while the kernel copies
-      await writing;
-      reservation.wrote(chunk.length);
-      options.onReceived(received);
+  /** Runs `work` with the files of `key`, once every earlier holder is done. */
+  async withFile<T>(key: string, work: (file: PartialFile) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const name = createHash("sha256").update(key).digest("hex").slice(0, 40);
+    this.#live.set(name, (this.#live.get(name) ?? 0) + 1);
+    try {
+      return await this.#claims.run(name, async () => work(await this.#open(name, key)), signal);
+    } finally {
+      const others = (this.#live.get(name) ?? 1) - 1;
+      if (others === 0) this.#live.delete(name);
+      else this.#live.set(name, others);
     }
-    const verdict = inspect({ head: head.bytes(), tail: await tailOf(file, received), lengthBytes: received }, options);
-    if (!verdict.isAccepted) throw refusal(options.image, verdict.finding);
-    await file.chmod(0o444);
-    await file.sync();
-    const digest = `sha256:${hash.digest("hex")}` as ImageDigest;
-    return { digest, format: verdict.format, lengthBytes: received, virtualSizeBytes: verdict.virtualSizeBytes };
-  } catch (error) {
-    throw await asDiskFull(error, options.folderPath, options.lengthBytes ?? received);
+  }
+
+  /** Removes what cut downloads left and nobody came back for. @returns how many files. */
+  async collect({ olderThanMs }: { readonly olderThanMs: number }): Promise<number> {
+    let removed = 0;
+    for (const file of await readdir(this.#path)) {
+      const [name = ""] = file.split(".");
+      if (this.#live.has(name)) continue;
+      const path = join(this.#path, file);
+      const isWanted =
+        /^[0-9a-f]{40}\.(part|json)$/.test(file) && (await isResumable(join(this.#path, name), olderThanMs));
+      if (isWanted || this.#live.has(name)) continue;
+      await rm(path, { recursive: true, force: true });
+      removed++;
+    }
+    return removed;
+  }
+
+  async #open(name: string, key: string): Promise<PartialFile> {
+    const [path, recordPath] = [join(this.#path, `${name}.part`), join(this.#path, `${name}.json`)];
+    const record = await load(recordPath, key);
+    let isRecorded = record !== undefined;
+    const forget = async (): Promise<void> => {
+      isRecorded = false;
+      await rm(recordPath, { force: true });
+    };
+    const remove = async (): Promise<void> => {
+      await forget();
+      await rm(path, { force: true });
+    };
+    return {
+      path,
+      record,
+      save: async (saved) => {
+        const tempPath = `${recordPath}.${randomBytes(6).toString("hex")}.tmp`;
+        await writeFile(tempPath, JSON.stringify({ v: 1, key, ...saved }), { mode: 0o600 });
+        await rename(tempPath, recordPath);
+        isRecorded = true;
+      },
+      forget,
+      settle: async () => (isRecorded ? undefined : remove()),
+      remove,
+    };
   }
 }
 
-/** The first bytes of a stream that comes in pieces. */
-class Head {
-  readonly #bytes = Buffer.alloc(HEAD_BYTES);
-  #length = 0;
+/** Adds the newest; of many only so few are kept that damage costs a small part of the file. */
+export function withCheckpoint(checkpoints: readonly Checkpoint[], newest: Checkpoint): Checkpoint[] {
+  const before = checkpoints.length < MAX_CHECKPOINTS ? checkpoints : checkpoints.filter((_, index) => index % 2 === 1);
+  return [...before.filter(({ bytes }) => bytes < newest.bytes), newest];
+}
 
-  /** True for the piece that fills the head. */
-  take(chunk: Uint8Array): boolean {
-    if (this.#length === HEAD_BYTES) return false;
-    const part = chunk.subarray(0, HEAD_BYTES - this.#length);
-    this.#bytes.set(part, this.#length);
-    this.#length += part.length;
-    return this.#length === HEAD_BYTES;
-  }
-
-  bytes(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+/** A broken record is as good as none. */
+async function load(path: string, key: string): Promise<PartialRecord | undefined> {
+  try {
+    if ((await stat(path)).size > MAX_RECORD_BYTES) return undefined;
+    const record = partialRecord.parse(JSON.parse(await readFile(path, "utf8")));
+    return record.key === key ? record : undefined;
+  } catch {
+    return undefined;
   }
 }
 
-function refuseEarly(head: Uint8Array, options: ReceiveOptions): void {
-  const finding = refuseByHead(head, options);
-  if (finding !== undefined) throw refusal(options.image, finding);
-}
-
-async function tailOf(file: FileHandle, lengthBytes: number): Promise<Uint8Array> {
-  const length = Math.min(TAIL_BYTES, lengthBytes);
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, lengthBytes - length);
-  return buffer.subarray(0, bytesRead);
-}
-
-export const tooLarge = (maxImageBytes: number): string => `is larger than ${maxImageBytes} bytes (maxImageBytes)`;
-
-/** @param finding Completes "the file …". */
-export function refusal(image: string, finding: string): VmletError {
-  return new VmletError({ code: "IMAGE_REFUSED", image, finding }, `image ${image}: the file ${finding}`);
+async function isResumable(pathWithoutEnd: string, olderThanMs: number): Promise<boolean> {
+  try {
+    const bytes = await stat(`${pathWithoutEnd}.part`);
+    const record = await stat(`${pathWithoutEnd}.json`);
+    return bytes.isFile() && record.isFile() && record.mtimeMs >= olderThanMs;
+  } catch {
+    return false;
+  }
 }

@@ -1,22 +1,27 @@
 // One download from its source to a checked file that has no place in the store yet.
 
 import type { Run } from "../lib/spawn.ts";
+import { VmletError } from "../model/failure.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
-import type { SpaceLedger } from "./disk-space.ts";
-import { type Download, type DownloadRequest, type Validators, withDownload } from "./http-source.ts";
+import type { Body, ByteSource, ResumePoint, Validators } from "./byte-source.ts";
+import type { Reservation, SpaceLedger } from "./disk-space.ts";
+import { asDiskFull } from "./disk-space.ts";
+import { DiskWriter } from "./disk-writer.ts";
 import type { StoreLayout } from "./layout.ts";
-import { type ImageOptions, PROFILE_DEFAULTS } from "./options.ts";
-import { type ReceivedFile, receive, refusal, tooLarge } from "./partial.ts";
+import type { ImageOptions } from "./options.ts";
+import type { PartialFile, PartialFolder } from "./partial.ts";
 import { type PullProgress, progressMeter } from "./progress.ts";
 import { checkWithQemuImg } from "./qemu-img-check.ts";
-import type { NameRecord } from "./records.ts";
-import type { ImageSource } from "./translation.ts";
+import { receive } from "./receive.ts";
+import type { BlobFacts } from "./records.ts";
+import { refusal, tooLarge } from "./refusal.ts";
 
 export interface FetchParts {
   readonly options: ImageOptions;
   readonly layout: StoreLayout;
   readonly ledger: SpaceLedger;
+  readonly partials: PartialFolder;
   readonly run: Run;
   readonly clock: Clock;
   readonly log: Logger;
@@ -24,78 +29,190 @@ export interface FetchParts {
 }
 
 export type Fetched =
-  /** The server says that what `known` tells of is still right. */
+  /** The source says that what is known of it is still right. */
   | { readonly kind: "unchanged" }
-  | { readonly kind: "received"; readonly file: ReceivedFile; readonly validators: Validators };
+  /** A whole, inspected, durable file, to be renamed into its place. */
+  | { readonly kind: "received"; readonly path: string; readonly blob: BlobFacts; readonly validators: Validators };
 
-/** @throws as ImageStore.pull; nothing is left behind then. */
-export async function fetchImage(
+/** One image, and what is made of it. Nobody else downloads the same while these run. */
+export interface Wanted<T> {
+  /** For messages. */
+  readonly image: string;
+  readonly source: ByteSource;
+  /** What makes a download needless, if it is there by now. */
+  readonly present: () => Promise<T | undefined>;
+  /** Takes the file away, or leaves it to be removed. */
+  readonly keep: (fetched: Fetched) => Promise<T>;
+}
+
+/**
+ * Downloads, going on where an earlier download was cut. Downloads of one key wait for each other.
+ * @throws as ImageStore.pull. What can be gone on with stays; nothing else is left behind.
+ */
+export async function withImage<T>(parts: FetchParts, wanted: Wanted<T>, signal: AbortSignal): Promise<T> {
+  const { image, source } = wanted;
+  const attempt = async (): Promise<T> =>
+    parts.partials.withFile(source.key, async (file) => fetchInto(file, parts, wanted, signal), signal);
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!(error instanceof StaleRest)) throw error;
+    parts.log.warn("the rest of a cut download did not fit its beginning: fetched again", { image });
+    return attempt(); // from 0, so that it cannot happen again
+  }
+}
+
+async function fetchInto<T>(
+  file: PartialFile,
+  parts: FetchParts,
+  { image, source, present, keep }: Wanted<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  try {
+    const result = (await present()) ?? (await keep(await download(parts, image, source, file, signal)));
+    await file.remove();
+    return result;
+  } catch (error) {
+    await (isWorthKeeping(error) ? file.settle() : file.remove());
+    throw error;
+  }
+}
+
+/** The beginning was here from an earlier download, and the whole is not what is wanted. */
+class StaleRest extends Error {}
+
+async function download(
   parts: FetchParts,
   image: string,
-  source: ImageSource,
-  known: NameRecord | undefined,
+  source: ByteSource,
+  file: PartialFile,
   signal: AbortSignal,
 ): Promise<Fetched> {
-  const validators = known?.source?.url === source.url.href ? validatorsOf(known.source) : undefined;
-  const wanted: DownloadRequest = {
-    image,
-    url: source.url,
-    profile: parts.options.profiles[source.profile] ?? PROFILE_DEFAULTS,
-    isPinned: source.pin !== undefined,
-    ...(validators === undefined ? {} : { known: validators }),
+  await using open = new Writers(file.path);
+  const resume = await resumePoint(parts, image, file, open);
+  return await source.withDownload(
+    resume,
+    async (answer) => {
+      if (answer.kind === "unchanged") return answer;
+      if (resume !== undefined && answer.fromBytes === 0) {
+        await file.forget();
+        await open.writer().restart();
+      }
+      try {
+        return await take(parts, image, source, answer, file, open, signal);
+      } catch (error) {
+        const isRefused = error instanceof VmletError && error.failure.code === "IMAGE_DIGEST_MISMATCH";
+        throw isRefused && answer.fromBytes > 0 ? new StaleRest(error.message, { cause: error }) : error;
+      }
+    },
+    signal,
+  );
+}
+
+async function resumePoint(
+  { log }: FetchParts,
+  image: string,
+  { record }: PartialFile,
+  open: Writers,
+): Promise<ResumePoint | undefined> {
+  if (record === undefined) return undefined;
+  const fromBytes = await open.writer().resume(record.checkpoints);
+  const savedBytes = record.checkpoints.at(-1)?.bytes ?? 0;
+  if (fromBytes < savedBytes)
+    log.warn("a cut download is damaged on disk", { image, savedBytes, goodBytes: fromBytes });
+  if (fromBytes === 0) return undefined;
+  log.info("image download goes on", { image, fromBytes, totalBytes: record.lengthBytes });
+  const { etag, lastModified } = record.validators;
+  return {
+    fromBytes,
+    validators: {
+      ...(etag === undefined ? {} : { etag }),
+      ...(lastModified === undefined ? {} : { lastModified }),
+    },
+    ...(record.lengthBytes === undefined ? {} : { lengthBytes: record.lengthBytes }),
   };
-  return withDownload(wanted, async (download) => take(parts, image, source, download, signal), signal);
 }
 
 async function take(
   parts: FetchParts,
   image: string,
-  source: ImageSource,
-  download: Download,
+  source: ByteSource,
+  body: Body,
+  file: PartialFile,
+  open: Writers,
   signal: AbortSignal,
 ): Promise<Fetched> {
-  if (download.kind === "unchanged") return { kind: "unchanged" };
-  const { options, layout, ledger } = parts;
-  const { lengthBytes, validators } = download;
+  const { options, layout, clock } = parts;
+  const { lengthBytes, fromBytes, validators } = body;
   if (lengthBytes === 0) throw refusal(image, "is empty");
   if (lengthBytes !== undefined && lengthBytes > options.maxImageBytes) {
     throw refusal(image, tooLarge(options.maxImageBytes));
   }
-  using reservation = await ledger.reserve(lengthBytes ?? 0);
-  const meter = progressMeter(
-    { image, ...(lengthBytes === undefined ? {} : { totalBytes: lengthBytes }) },
-    parts.clock,
-    (progress) => tell(parts, progress),
-  );
-  await using undo = new AsyncDisposableStack();
-  const file = undo.use(
-    await receive(download.chunks, reservation, {
+  using reservation = await reserve(parts, (lengthBytes ?? 0) - fromBytes);
+  const about = { image, ...(lengthBytes === undefined ? {} : { totalBytes: lengthBytes }) };
+  const meter = progressMeter(about, clock, (progress) => tell(parts, progress));
+  let seenBytes = fromBytes;
+  try {
+    const blob = await receive(body, file, () => open.writer(), {
       image,
-      folderPath: layout.partialPath,
       maxImageBytes: options.maxImageBytes,
       maxVirtualSizeBytes: options.maxVirtualSizeBytes,
       requireBootSignature: options.requireBootSignature,
-      onReceived: meter.received,
-      ...(lengthBytes === undefined ? {} : { lengthBytes }),
-      ...(source.pin === undefined ? {} : { pin: source.pin }),
-    }),
-  );
-  meter.done(file.blob.lengthBytes);
-  await checkWithQemuImg(image, file.path, file.blob, parts.run, signal);
-  undo.move();
-  return { kind: "received", file, validators };
+      pin: source.pin,
+      onReceived: (receivedBytes) => {
+        reservation.wrote(receivedBytes - seenBytes);
+        seenBytes = receivedBytes;
+        meter.received(receivedBytes);
+      },
+    });
+    meter.done(blob.lengthBytes);
+    await checkWithQemuImg(image, file.path, blob, parts.run, signal);
+    return { kind: "received", path: file.path, blob, validators };
+  } catch (error) {
+    signal.throwIfAborted();
+    throw await asDiskFull(error, layout.partialPath, lengthBytes ?? seenBytes);
+  }
+}
+
+/** Downloads that nobody goes on with make way for one that somebody wants now. */
+async function reserve({ ledger, partials, log }: FetchParts, neededBytes: number): Promise<Reservation> {
+  try {
+    return await ledger.reserve(Math.max(0, neededBytes));
+  } catch (error) {
+    const files = await partials.collect({ olderThanMs: Number.POSITIVE_INFINITY });
+    if (files === 0) throw error;
+    log.info("unfinished downloads removed to make room", { files });
+    return ledger.reserve(Math.max(0, neededBytes));
+  }
+}
+
+/** A source that failed may be whole the next time, and whoever left may come back. */
+function isWorthKeeping(error: unknown): boolean {
+  if (error instanceof StaleRest) return false;
+  if (!(error instanceof VmletError)) return true;
+  return error.failure.code === "IMAGE_SOURCE_UNAVAILABLE" || error.failure.code === "IMAGE_SOURCE_REFUSED";
+}
+
+/** The writer of one download, made when it is needed: a refusal at the door costs no thread. */
+class Writers implements AsyncDisposable {
+  readonly #path: string;
+  #writer: DiskWriter | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  writer(): DiskWriter {
+    this.#writer ??= new DiskWriter(this.#path);
+    return this.#writer;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer?.[Symbol.asyncDispose]();
+  }
 }
 
 function tell({ log, onProgress }: FetchParts, progress: PullProgress): void {
   log.debug("image download", { ...progress });
   onProgress?.(progress);
-}
-
-/** Without any there is nothing to ask by. */
-function validatorsOf(source: {
-  etag?: string | undefined;
-  lastModified?: string | undefined;
-}): Validators | undefined {
-  if (source.etag !== undefined) return { etag: source.etag };
-  return source.lastModified === undefined ? undefined : { lastModified: source.lastModified };
 }

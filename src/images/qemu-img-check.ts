@@ -3,8 +3,8 @@
 import { z } from "zod";
 import type { Finished, Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
-import { refusal } from "./partial.ts";
 import type { BlobFacts } from "./records.ts";
+import { refusal } from "./refusal.ts";
 
 /** Seconds of CPU and bytes of memory that qemu-img may take to read a header. */
 const CPU_SECONDS = 30;

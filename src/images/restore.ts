@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { isImageDigest } from "../model/ids.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Catalog } from "./catalog.ts";
-import { allocatedBytesOf, removeLeftovers, type StoreLayout } from "./layout.ts";
+import { allocatedBytesOf, removeTemps, type StoreLayout } from "./layout.ts";
 import { type BlobFacts, loadHolds, loadNames } from "./records.ts";
 
 /**
@@ -13,8 +13,8 @@ import { type BlobFacts, loadHolds, loadNames } from "./records.ts";
  * @returns paths of holds that cannot be read: whatever they hold must stay.
  */
 export async function restore(layout: StoreLayout, catalog: Catalog, log: Logger): Promise<ReadonlySet<string>> {
-  const leftovers = await removeLeftovers(layout);
-  if (leftovers > 0) log.info("unfinished downloads removed", { files: leftovers });
+  const temps = await removeTemps(layout);
+  if (temps > 0) log.info("unfinished records removed", { files: temps });
   const names = await loadNames(layout.namesPath);
   const holds = await loadHolds(layout.holdsPath);
   for (const { path, error } of names.unreadable) {

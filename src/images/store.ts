@@ -12,17 +12,22 @@ import { formatReference, type ImageReference, parseReference } from "../model/i
 import type { Clock } from "../ports/clock.ts";
 import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
+import type { Validators } from "./byte-source.ts";
 import { Catalog } from "./catalog.ts";
 import { asDiskFull, SpaceLedger } from "./disk-space.ts";
+import { type HttpFile, httpSource } from "./http-source.ts";
 import { JoinedWork } from "./joined-work.ts";
 import { allocatedBytesOf, layoutOf, makeFolders, measure, type StoreLayout } from "./layout.ts";
-import type { ImageOptions } from "./options.ts";
-import type { ReceivedFile } from "./partial.ts";
+import { type ImageOptions, PROFILE_DEFAULTS } from "./options.ts";
+import { PartialFolder } from "./partial.ts";
 import type { PullProgress } from "./progress.ts";
-import { type FetchParts, fetchImage } from "./pull.ts";
+import { type Fetched, type FetchParts, type Wanted, withImage } from "./pull.ts";
 import { type BlobFacts, encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
 import { checkNames, type ImageSource, limitBacktracking, sourceOf } from "./translation.ts";
+
+/** How long what is left of a cut download is kept for whoever goes on with it. */
+const PARTIAL_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
 
 export interface ImageStoreParts {
   readonly run: Run;
@@ -48,7 +53,9 @@ export async function openImageStore(
   await makeFolders(layout);
   const catalog = new Catalog(options.pinned);
   const unreadableHolds = await restore(layout, catalog, parts.log);
-  return new DiskImageStore(options, parts, layout, catalog, unreadableHolds);
+  const store = new DiskImageStore(options, parts, layout, catalog, unreadableHolds);
+  await store.collectPartials();
+  return store;
 }
 
 /**
@@ -78,7 +85,8 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     this.#layout = layout;
     this.#catalog = catalog;
     this.#unreadableHolds = new Set(unreadableHolds);
-    this.#fetching = { ...parts, options, layout, ledger: new SpaceLedger(layout.rootPath) };
+    const ledger = new SpaceLedger(layout.rootPath);
+    this.#fetching = { ...parts, options, layout, ledger, partials: new PartialFolder(layout.partialPath) };
   }
 
   async pull(text: string, signal: AbortSignal): Promise<Image> {
@@ -143,19 +151,58 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   }
 
   async #pull(reference: ImageReference, source: ImageSource, signal: AbortSignal): Promise<Image> {
-    const name = formatReference(reference);
-    const present = await this.#nameWhatIsHere(name, source, signal);
-    if (present !== undefined) return present;
-    const record = this.#catalog.nameRecord(name);
-    const known = record !== undefined && (await this.#isOnDisk(record.blob)) ? record : undefined;
-    const fetched = await fetchImage(this.#fetching, name, source, known, signal);
+    const image = formatReference(reference);
+    await this.collectPartials();
+    const { pin, url } = source;
+    const file: HttpFile = {
+      image,
+      url,
+      profile: this.#options.profiles[source.profile] ?? PROFILE_DEFAULTS,
+      known: async () => validatorsOf(await this.#knownFrom(url)),
+      ...(pin === undefined ? {} : { pin }),
+    };
+    const wanted: Wanted<Image | undefined> = {
+      image,
+      source: httpSource(file),
+      present: async () => this.#nameWhatIsHere(image, source, signal),
+      keep: async (fetched) => this.#change(async () => this.#keep(fetched, image, source), signal),
+    };
+    // Nothing: removed while the server was asked, and wanted again.
+    return (await withImage(this.#fetching, wanted, signal)) ?? this.#pull(reference, source, signal);
+  }
+
+  /** What is here of that file, under whatever name. */
+  async #knownFrom(url: URL): Promise<NameRecord | undefined> {
+    const record = this.#catalog.recordFrom(url.href);
+    return record !== undefined && (await this.#isOnDisk(record.blob)) ? record : undefined;
+  }
+
+  async #keep(fetched: Fetched, reference: string, source: ImageSource): Promise<Image | undefined> {
     if (fetched.kind === "received") {
-      await using file = fetched.file;
-      const current = recordOf(name, file, source, fetched.validators, this.#parts.clock.nowMs());
-      return await this.#change(async () => this.#publish(file, current), signal); // `file` must live until then
+      const { blob, validators } = fetched;
+      const pulledAtMs = this.#parts.clock.nowMs();
+      return this.#publish(fetched.path, {
+        v: 1,
+        reference,
+        blob,
+        pulledAtMs,
+        source: { url: source.url.href, ...validators },
+      });
     }
-    // Removed while the server was asked: it is wanted again.
-    return this.find(name) ?? this.#pull(reference, source, signal);
+    const known = await this.#knownFrom(source.url);
+    if (known === undefined) return undefined;
+    if (this.#catalog.nameRecord(reference)?.blob.digest !== known.blob.digest) {
+      await this.#saveName({ ...known, reference });
+    }
+    return this.#catalog.imageOf(known.blob);
+  }
+
+  /** What cut downloads left stays for those who come back soon. */
+  async collectPartials(): Promise<void> {
+    const files = await this.#fetching.partials.collect({
+      olderThanMs: this.#parts.clock.nowMs() - PARTIAL_MAX_AGE_MS,
+    });
+    if (files > 0) this.#parts.log.info("unfinished downloads removed", { files });
   }
 
   /** A pin tells the bytes before they are fetched: they may be here already. */
@@ -172,14 +219,14 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     }, signal);
   }
 
-  async #publish(file: ReceivedFile, record: NameRecord): Promise<Image> {
+  async #publish(filePath: string, record: NameRecord): Promise<Image> {
     const { digest, lengthBytes } = record.blob;
     const path = this.#layout.blobPath(digest);
     if (!(await this.#isOnDisk(record.blob))) {
-      await rename(file.path, path);
+      await rename(filePath, path);
       await syncFolder(this.#layout.blobsPath);
-      this.#catalog.setBlob(digest, (await allocatedBytesOf(path, lengthBytes)) ?? lengthBytes);
     }
+    this.#catalog.setBlob(digest, (await allocatedBytesOf(path, lengthBytes)) ?? lengthBytes);
     try {
       await this.#saveName(record);
     } catch (error) {
@@ -246,14 +293,11 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   }
 }
 
-function recordOf(
-  reference: string,
-  { blob }: ReceivedFile,
-  { url }: ImageSource,
-  validators: { readonly etag?: string; readonly lastModified?: string },
-  pulledAtMs: number,
-): NameRecord {
-  return { v: 1, reference, blob, pulledAtMs, source: { url: url.href, ...validators } };
+/** Without any there is nothing to ask by. */
+function validatorsOf(record: NameRecord | undefined): Validators | undefined {
+  const { etag, lastModified } = record?.source ?? {};
+  if (etag !== undefined) return { etag };
+  return lastModified === undefined ? undefined : { lastModified };
 }
 
 function notFound(digest: ImageDigest): VmletError {

@@ -77,7 +77,7 @@ test("a disk that fills up during a download of unknown length fails as full, an
   const usage = await under.store.usage();
   under.server.on("/image", (_request, response) => {
     response.writeHead(200);
-    response.end(raw(8 * 2048));
+    response.end(raw(8 * 2048).fill(1, 512)); // zeros would take no room
   });
   await expect(under.store.pull(under.server.nameOf("/image"), signal)).rejects.toMatchObject({
     failure: { code: "DISK_FULL", path: expect.stringContaining(disk.path) },
