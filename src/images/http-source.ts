@@ -2,7 +2,14 @@
 
 import { type Dispatcher, request } from "undici";
 import type { ImageDigest } from "../model/ids.ts";
-import type { Body, ByteSource, Download, ResumePoint, Validators } from "./byte-source.ts";
+import {
+  type Body,
+  type ByteSource,
+  type Download,
+  isResumable,
+  type ResumePoint,
+  type Validators,
+} from "./byte-source.ts";
 import { dispatcherOf } from "./dispatcher.ts";
 import { refused, refusedByStatus, unavailable, unavailableBy } from "./http-errors.ts";
 import type { TransportProfile } from "./options.ts";
@@ -184,19 +191,21 @@ function bodyOf(answer: Dispatcher.ResponseData, asking: Asking, url: URL): Body
     discard(answer);
     throw refused(url, 200, "tells no length, so a cut download could not be noticed; pin the image by its sha256");
   }
+  const hasRanges = headerOf(answer, "accept-ranges")?.toLowerCase() === "bytes";
   return {
     kind: "body",
     fromBytes: 0,
     chunks: chunksOf(answer, url, lengthBytes, asking.signal),
     validators: validatorsOf(answer),
     ...(lengthBytes === undefined ? {} : { lengthBytes }),
+    ...(lengthBytes === undefined || !hasRanges ? {} : rangeReader(answer, asking, url, lengthBytes)),
   };
 }
 
 /** The rest of a download that was cut. */
 function restOf(
   answer: Dispatcher.ResponseData,
-  { signal }: Asking,
+  asking: Asking,
   url: URL,
   fromBytes: number,
   lengthBytes: number,
@@ -204,9 +213,35 @@ function restOf(
   return {
     kind: "body",
     fromBytes,
-    chunks: chunksOf(answer, url, lengthBytes - fromBytes, signal),
+    chunks: chunksOf(answer, url, lengthBytes - fromBytes, asking.signal),
     lengthBytes,
     validators: validatorsOf(answer),
+    ...rangeReader(answer, asking, url, lengthBytes),
+  };
+}
+
+/** Ranges of the file that `answer` began to send, from where it was found, if they can be told from another file's. */
+function rangeReader(
+  answer: Dispatcher.ResponseData,
+  asking: Asking,
+  url: URL,
+  lengthBytes: number,
+): Pick<Body, "readRange"> {
+  const validators = validatorsOf(answer);
+  if (!isResumable(validators, asking.file.pin)) return {};
+  return {
+    readRange: async function* (fromBytes, toBytes, signal) {
+      const part = await ask({ ...asking, signal }, url, rangeHeaders(fromBytes, toBytes, validators));
+      const wanted = { fromBytes, lengthBytes, validators };
+      if (part.statusCode !== 206 || partOf(part, wanted)?.toBytes !== toBytes) {
+        discard(part);
+        if (part.statusCode !== 200 && part.statusCode !== 206) {
+          throw refusedByStatus(asking.file.image, url, part.statusCode);
+        }
+        throw refused(url, part.statusCode, "has another file by now, or does not serve parts of it; try again");
+      }
+      yield* chunksOf(part, url, toBytes - fromBytes, signal);
+    },
   };
 }
 

@@ -13,6 +13,7 @@ import type { ImageOptions } from "./options.ts";
 import type { PartialFile, PartialFolder } from "./partial.ts";
 import { type PullProgress, progressMeter } from "./progress.ts";
 import { checkWithQemuImg } from "./qemu-img-check.ts";
+import { overConnections, RANGE_TIMING } from "./ranges.ts";
 import { receive } from "./receive.ts";
 import type { BlobFacts } from "./records.ts";
 import { refusal, tooLarge } from "./refusal.ts";
@@ -153,18 +154,23 @@ async function take(
   const meter = progressMeter(about, clock, (progress) => tell(parts, progress));
   let seenBytes = fromBytes;
   try {
-    const blob = await receive(body, file, () => open.writer(), {
-      image,
-      maxImageBytes: options.maxImageBytes,
-      maxVirtualSizeBytes: options.maxVirtualSizeBytes,
-      requireBootSignature: options.requireBootSignature,
-      pin: source.pin,
-      onReceived: (receivedBytes) => {
-        reservation.wrote(receivedBytes - seenBytes);
-        seenBytes = receivedBytes;
-        meter.received(receivedBytes);
+    const blob = await receive(
+      { ...body, chunks: overConnections(body, RANGE_TIMING, signal) },
+      file,
+      () => open.writer(),
+      {
+        image,
+        maxImageBytes: options.maxImageBytes,
+        maxVirtualSizeBytes: options.maxVirtualSizeBytes,
+        requireBootSignature: options.requireBootSignature,
+        pin: source.pin,
+        onReceived: (receivedBytes) => {
+          reservation.wrote(receivedBytes - seenBytes);
+          seenBytes = receivedBytes;
+          meter.received(receivedBytes);
+        },
       },
-    });
+    );
     meter.done(blob.lengthBytes);
     await checkWithQemuImg(image, file.path, blob, parts.run, signal);
     return { kind: "received", path: file.path, blob, validators };

@@ -1,0 +1,191 @@
+// Reads one file over several connections where one is not enough, in order, within 16 MiB of memory.
+
+import { setTimeout as delay } from "node:timers/promises";
+import { VmletError } from "../model/failure.ts";
+import type { Body } from "./byte-source.ts";
+import { Pace } from "./pace.ts";
+
+/** What one connection is asked for at a time; so much of it may wait in memory for those before it. */
+const RANGE_BYTES = 4 * 1024 * 1024;
+const MAX_STREAMS = 4;
+const RETRIES = 3;
+
+export interface RangeTiming {
+  /** Between two decisions about another connection. */
+  readonly periodMs: number;
+  /** Before a range is asked for a second time; twice that before the third, and so on. */
+  readonly retryMs: number;
+}
+
+export const RANGE_TIMING: RangeTiming = { periodMs: 1000, retryMs: 500 };
+
+type ReadRange = NonNullable<Body["readRange"]>;
+
+/**
+ * The body's bytes. Begins with the one stream that is open; while the source is what is waited for, and each new
+ * connection makes it faster, ranges are read beside each other.
+ */
+export function overConnections(body: Body, timing: RangeTiming, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  const { chunks, fromBytes, lengthBytes, readRange } = body;
+  if (lengthBytes === undefined || readRange === undefined) return chunks;
+  return begin(chunks, { fromBytes, lengthBytes, readRange, timing }, signal);
+}
+
+interface Extent {
+  readonly fromBytes: number;
+  readonly lengthBytes: number;
+  readonly readRange: ReadRange;
+  readonly timing: RangeTiming;
+}
+
+async function* begin(
+  chunks: AsyncIterable<Uint8Array>,
+  { fromBytes, lengthBytes, readRange, timing }: Extent,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const pace = new Pace(timing.periodMs);
+  const single = chunks[Symbol.asyncIterator]();
+  let position = fromBytes;
+  try {
+    for (let next = await pace.waiting(single.next()); next.done !== true; next = await pace.waiting(single.next())) {
+      position += next.value.length;
+      pace.got(next.value.length);
+      yield next.value;
+      if (!pace.wantsMore() || lengthBytes - position < MAX_STREAMS * RANGE_BYTES) continue;
+      await using ranges = new Ranges({ fromBytes: position, lengthBytes, readRange, timing }, signal);
+      if (!(await ranges.isServed())) {
+        pace.stop(); // the source does not do what it says: one stream it is
+        continue;
+      }
+      await single.return?.();
+      yield* ranges.chunks(pace);
+      return;
+    }
+  } finally {
+    await single.return?.();
+  }
+}
+
+/** The rest of a file, as many ranges of it at a time as there are streams. Dispose it to close them. */
+class Ranges implements AsyncDisposable {
+  readonly #extent: Extent;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  /** In order; the first is the one being read. */
+  readonly #open: Range[] = [];
+  #nextBytes: number;
+  #streams = 2;
+
+  constructor(extent: Extent, signal: AbortSignal) {
+    this.#extent = extent;
+    this.#nextBytes = extent.fromBytes;
+    this.#signal = AbortSignal.any([signal, this.#abort.signal]);
+    this.#openOne({ isTrial: true });
+  }
+
+  /** Whether the source serves the first of them. */
+  async isServed(): Promise<boolean> {
+    return (await this.#open[0]?.hasBytes()) ?? false;
+  }
+
+  async *chunks(pace: Pace): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#fill();
+    for (let range = this.#open[0]; range !== undefined; range = this.#open[0]) {
+      for (
+        let chunk = await pace.waiting(range.next());
+        chunk !== undefined;
+        chunk = await pace.waiting(range.next())
+      ) {
+        pace.got(chunk.length);
+        yield chunk;
+        if (this.#streams < MAX_STREAMS && pace.wantsMore()) this.#streams++;
+        this.#fill();
+      }
+      this.#open.shift();
+      this.#fill();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    await Promise.all(this.#open.map(async (range) => range.ended));
+  }
+
+  #fill(): void {
+    while (this.#open.length < this.#streams && this.#nextBytes < this.#extent.lengthBytes) this.#openOne();
+  }
+
+  #openOne(how: { readonly isTrial: boolean } = { isTrial: false }): void {
+    const fromBytes = this.#nextBytes;
+    this.#nextBytes = Math.min(fromBytes + RANGE_BYTES, this.#extent.lengthBytes);
+    this.#open.push(new Range(this.#extent, fromBytes, this.#nextBytes, how, this.#signal));
+  }
+}
+
+/** One range, read into memory ahead of whoever wants it. */
+class Range {
+  /** Resolves when nothing more will come, however it ended. */
+  readonly ended: Promise<void>;
+  readonly #chunks: Uint8Array[] = [];
+  #failure: { readonly error: unknown } | undefined;
+  #isWhole = false;
+  #changed = Promise.withResolvers<void>();
+
+  /** @param how A trial is not tried again. */
+  constructor(
+    extent: Extent,
+    fromBytes: number,
+    toBytes: number,
+    { isTrial }: { readonly isTrial: boolean },
+    signal: AbortSignal,
+  ) {
+    this.ended = this.#read(extent, fromBytes, toBytes, isTrial ? 0 : RETRIES, signal);
+  }
+
+  async hasBytes(): Promise<boolean> {
+    while (this.#chunks.length === 0 && !this.#isWhole && this.#failure === undefined) await this.#changed.promise;
+    return this.#chunks.length > 0;
+  }
+
+  /** Nothing behind the last. */
+  async next(): Promise<Uint8Array | undefined> {
+    if (await this.hasBytes()) return this.#chunks.shift();
+    if (this.#failure !== undefined) throw this.#failure.error;
+    return undefined;
+  }
+
+  async #read(
+    { readRange, timing }: Extent,
+    fromBytes: number,
+    toBytes: number,
+    mostRetries: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let position = fromBytes;
+    for (let retries = 0; ; retries++) {
+      try {
+        for await (const chunk of readRange(position, toBytes, signal)) {
+          position += chunk.length;
+          this.#chunks.push(chunk);
+          this.#tell();
+        }
+        this.#isWhole = true;
+        return this.#tell();
+      } catch (error) {
+        if (signal.aborted || retries === mostRetries || !isPassing(error)) {
+          this.#failure = { error };
+          return this.#tell();
+        }
+      }
+      await delay(timing.retryMs * 2 ** retries, undefined, { signal }).catch(() => {}); // the next try tells
+    }
+  }
+
+  #tell(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+}
+
+const isPassing = (error: unknown): boolean =>
+  error instanceof VmletError && error.failure.code === "IMAGE_SOURCE_UNAVAILABLE";
