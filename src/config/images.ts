@@ -64,6 +64,29 @@ const profile = z
     "needs both `clientCertPath` and `clientKeyPath`, or neither",
   );
 
+const registry = z
+  .strictObject({
+    prefixes: z
+      .array(
+        z
+          .string()
+          .max(512)
+          .regex(/^[^/]+\/(?:.*\/)?$/, "must begin with a registry's host and end with a slash"),
+      )
+      .max(100)
+      .default(["quay.io/containerdisks/"])
+      .describe(
+        "Beginnings of names that are disks in an OCI registry as they stand; any other needs `vmlet.dev/oci/`",
+      ),
+    hostsFolderPath: absolutePath()
+      .default("/etc/vmlet/certs.d")
+      .describe("Folder of `<host>/hosts.toml` as containerd reads them: mirrors, authorities, plain HTTP"),
+    authPath: absolutePath()
+      .default("/etc/vmlet/registry-auth.json")
+      .describe("The node's credentials for registries, in the format of docker's `config.json`; need not be there"),
+  })
+  .prefault({});
+
 export const imagesSection = z
   .strictObject({
     allowHttp: z
@@ -76,6 +99,7 @@ export const imagesSection = z
       .boolean()
       .default(true)
       .describe("Whether a raw image needs an MBR or GPT boot signature, so that a web page is not taken for a disk"),
+    registry,
     pinned: z
       .array(z.string().min(1).max(1024))
       .max(1000)

@@ -57,7 +57,7 @@ export class Catalog {
   }
 
   namesOf(digest: ImageDigest): readonly string[] {
-    return [...this.#names.values()].filter(({ blob }) => blob.digest === digest).map(({ reference }) => reference);
+    return this.#recordsOf(digest).map(({ reference }) => reference);
   }
 
   setHold(record: HoldRecord): void {
@@ -78,21 +78,27 @@ export class Catalog {
     return records.find(({ blob }) => blob.digest === digest)?.blob;
   }
 
+  /** The disk that was in what a registry calls by this digest. */
+  factsOfManifest(manifest: ImageDigest): BlobFacts | undefined {
+    return [...this.#names.values()].find((record) => record.manifest === manifest)?.blob;
+  }
+
   isUsed(digest: ImageDigest): boolean {
     return this.factsOf(digest) !== undefined;
   }
 
   /** The image as callers see it; one that only a hold keeps has no names. */
   imageOf(facts: BlobFacts): Image {
-    const references = this.namesOf(facts.digest).map(parseReference);
-    const names = [...new Set(references.map(({ name }) => name))];
+    const records = this.#recordsOf(facts.digest);
+    const references = records.map(({ reference }) => parseReference(reference));
+    const repoDigests = records.map((record) => `${parseReference(record.reference).name}@${pinOf(record)}`);
     return {
       digest: facts.digest,
       format: facts.format,
       sizeBytes: this.#blobSizes.get(facts.digest) ?? facts.lengthBytes,
       virtualSizeBytes: facts.virtualSizeBytes,
       repoTags: references.filter(hasNoDigest).map(formatReference).toSorted(),
-      repoDigests: names.map((name) => `${name}@${facts.digest}`).toSorted(),
+      repoDigests: [...new Set(repoDigests)].toSorted(),
       isPinned: this.namesOf(facts.digest).some((reference) => this.#pinned.has(reference)),
     };
   }
@@ -117,8 +123,12 @@ export class Catalog {
       const record = this.#names.get(formatReference(reference));
       return record === undefined ? undefined : this.images().get(record.blob.digest);
     }
-    const image = this.images().get(digest);
-    return image?.repoDigests.includes(`${name}@${digest}`) === true ? image : undefined;
+    const pinned = `${name}@${digest}`;
+    return [...this.images().values()].find(({ repoDigests }) => repoDigests.includes(pinned));
+  }
+
+  #recordsOf(digest: ImageDigest): readonly NameRecord[] {
+    return [...this.#names.values()].filter(({ blob }) => blob.digest === digest);
   }
 
   /** An ambiguous prefix means nothing. */
@@ -129,6 +139,9 @@ export class Catalog {
     return found.length === 1 ? found[0] : undefined;
   }
 }
+
+/** What a pin on this name has to say. */
+const pinOf = ({ manifest, blob }: NameRecord): ImageDigest => manifest ?? blob.digest;
 
 const hasNoDigest = ({ digest }: ImageReference): boolean => digest === undefined;
 

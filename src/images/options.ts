@@ -9,6 +9,7 @@ export interface ImageOptions {
   readonly translations: readonly TranslationRule[];
   /** By name; `default` is used where no rule names one. */
   readonly profiles: Readonly<Record<string, TransportProfile>>;
+  readonly registry: RegistryOptions;
   /** Image names that the kubelet's garbage collection leaves alone. */
   readonly pinned: readonly string[];
   /** Bytes that one download may have. */
@@ -17,6 +18,15 @@ export interface ImageOptions {
   readonly maxVirtualSizeBytes: number;
   /** Take a raw image only with an MBR or GPT boot signature, so that a web page is not taken for a disk. */
   readonly requireBootSignature: boolean;
+}
+
+interface RegistryOptions {
+  /** Beginnings of names that are images in an OCI registry as they stand: `quay.io/containerdisks/`. */
+  readonly prefixes: readonly string[];
+  /** `<host>/hosts.toml` in it tell mirrors, authorities and plain HTTP. */
+  readonly hostsFolderPath: string;
+  /** The node's own credentials, in the format of docker's config.json. Need not be there. */
+  readonly authPath: string;
 }
 
 /** Has either `name` or `regexp`. */

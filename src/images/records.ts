@@ -30,6 +30,8 @@ const nameRecord = z.strictObject({
   reference: z.string(),
   blob: blobFacts,
   pulledAtMs: z.int(),
+  /** What the name means in its registry: the digest of a manifest, or of an index of manifests. */
+  manifest: digest.optional(),
   /** For asking the same server whether anything changed. */
   source: z
     .strictObject({ url: z.string(), etag: z.string().optional(), lastModified: z.string().optional() })

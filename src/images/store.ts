@@ -9,22 +9,26 @@ import { VmletError } from "../model/failure.ts";
 import type { ImageDigest, MachineId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
 import { formatReference, type ImageReference, parseReference } from "../model/image-reference.ts";
+import type { RegistryCredentials } from "../model/registry-credentials.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
-import type { Validators } from "./byte-source.ts";
+import type { ByteSource, Validators } from "./byte-source.ts";
 import { Catalog } from "./catalog.ts";
 import { asDiskFull, SpaceLedger } from "./disk-space.ts";
 import { type HttpFile, httpSource } from "./http-source.ts";
 import { JoinedWork } from "./joined-work.ts";
 import { allocatedBytesOf, layoutOf, makeFolders, measure, type StoreLayout } from "./layout.ts";
+import { fingerprintOf } from "./oci/credentials.ts";
+import { withOciSource } from "./oci/fetch.ts";
+import type { OciTarget } from "./oci/name.ts";
 import { type ImageOptions, PROFILE_DEFAULTS } from "./options.ts";
 import { PartialFolder } from "./partial.ts";
 import type { PullProgress } from "./progress.ts";
 import { type Fetched, type FetchParts, type Wanted, withImage } from "./pull.ts";
 import { type BlobFacts, encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
-import { checkNames, type ImageSource, limitBacktracking, sourceOf } from "./translation.ts";
+import { checkNames, type HttpSource, limitBacktracking, sourceOf } from "./translation.ts";
 
 /** How long what is left of a cut download is kept for whoever goes on with it. */
 const PARTIAL_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
@@ -89,11 +93,15 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     this.#fetching = { ...parts, options, layout, ledger, partials: new PartialFolder(layout.partialPath) };
   }
 
-  async pull(text: string, signal: AbortSignal): Promise<Image> {
+  async pull(text: string, signal: AbortSignal, credentials?: RegistryCredentials): Promise<Image> {
     const reference = parseReference(text);
     const source = sourceOf(reference, this.#options);
     const key = `${reference.name}:${reference.tag ?? ""}@${reference.digest ?? ""}`;
-    return this.#pulls.run(key, async (shared) => this.#pull(reference, source, shared), signal);
+    if (source.kind === "http") {
+      return this.#pulls.run(key, async (shared) => this.#pull(reference, source, shared), signal);
+    }
+    const work = async (shared: AbortSignal) => this.#pullOci(reference, source.target, credentials, shared);
+    return this.#pulls.run(`${key} ${fingerprintOf(credentials)}`, work, signal);
   }
 
   find(reference: string): Image | undefined {
@@ -150,7 +158,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     await this.#pulls.abortAll(new DOMException("the image store is closing", "AbortError"));
   }
 
-  async #pull(reference: ImageReference, source: ImageSource, signal: AbortSignal): Promise<Image> {
+  async #pull(reference: ImageReference, source: HttpSource, signal: AbortSignal): Promise<Image> {
     const image = formatReference(reference);
     await this.collectPartials();
     const { pin, url } = source;
@@ -164,11 +172,42 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     const wanted: Wanted<Image | undefined> = {
       image,
       source: httpSource(file),
-      present: async () => this.#nameWhatIsHere(image, source, signal),
+      present: async () => {
+        const facts = () => (pin === undefined ? undefined : this.#catalog.factsOf(pin));
+        return this.#nameWhatIsHere({ reference: image, source: { url: url.href } }, facts, signal);
+      },
       keep: async (fetched) => this.#change(async () => this.#keep(fetched, image, source), signal),
     };
     // Nothing: removed while the server was asked, and wanted again.
     return (await withImage(this.#fetching, wanted, signal)) ?? this.#pull(reference, source, signal);
+  }
+
+  /** The registry is asked each time, whatever is here: it alone knows what the credentials open. */
+  async #pullOci(
+    reference: ImageReference,
+    target: OciTarget,
+    credentials: RegistryCredentials | undefined,
+    signal: AbortSignal,
+  ): Promise<Image> {
+    const image = formatReference(reference);
+    await this.collectPartials();
+    const fetch = async (source: ByteSource, manifest: ImageDigest): Promise<Image | undefined> => {
+      const name = { reference: image, manifest };
+      const wanted: Wanted<Image | undefined> = {
+        image,
+        source,
+        present: async () => this.#nameWhatIsHere(name, () => this.#catalog.factsOfManifest(manifest), signal),
+        keep: async (fetched) => {
+          if (fetched.kind === "unchanged") return undefined;
+          const record: NameRecord = { v: 1, ...name, blob: fetched.blob, pulledAtMs: this.#parts.clock.nowMs() };
+          return this.#change(async () => this.#publish(fetched.path, record), signal);
+        },
+      };
+      return withImage(this.#fetching, wanted, signal);
+    };
+    const pulled = await withOciSource(this.#fetching, { image, target, credentials }, fetch, signal);
+    if (pulled === undefined) throw new Error("unreachable: a manifest's disk does not change");
+    return pulled;
   }
 
   /** What is here of that file, under whatever name. */
@@ -177,7 +216,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     return record !== undefined && (await this.#isOnDisk(record.blob)) ? record : undefined;
   }
 
-  async #keep(fetched: Fetched, reference: string, source: ImageSource): Promise<Image | undefined> {
+  async #keep(fetched: Fetched, reference: string, source: HttpSource): Promise<Image | undefined> {
     if (fetched.kind === "received") {
       const { blob, validators } = fetched;
       const pulledAtMs = this.#parts.clock.nowMs();
@@ -205,16 +244,18 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     if (files > 0) this.#parts.log.info("unfinished downloads removed", { files });
   }
 
-  /** A pin tells the bytes before they are fetched: they may be here already. */
-  async #nameWhatIsHere(name: string, source: ImageSource, signal: AbortSignal): Promise<Image | undefined> {
-    const { pin, url } = source;
-    if (pin === undefined) return undefined;
+  /** What is meant may be known before it is fetched, and be here already: it gets the name. */
+  async #nameWhatIsHere(
+    name: Pick<NameRecord, "reference" | "source" | "manifest">,
+    factsOf: () => BlobFacts | undefined,
+    signal: AbortSignal,
+  ): Promise<Image | undefined> {
     return this.#change(async () => {
-      const blob = this.#catalog.factsOf(pin);
+      const blob = factsOf();
       if (blob === undefined || !(await this.#isOnDisk(blob))) return undefined;
-      const pulledAtMs = this.#parts.clock.nowMs();
-      const isNamed = this.#catalog.nameRecord(name)?.blob.digest === pin;
-      if (!isNamed) await this.#saveName({ v: 1, reference: name, blob, pulledAtMs, source: { url: url.href } });
+      const before = this.#catalog.nameRecord(name.reference);
+      const isNamed = before?.blob.digest === blob.digest && before.manifest === name.manifest;
+      if (!isNamed) await this.#saveName({ v: 1, ...name, blob, pulledAtMs: this.#parts.clock.nowMs() });
       return this.#catalog.imageOf(blob);
     }, signal);
   }

@@ -4,9 +4,12 @@ import { setFlagsFromString } from "node:v8";
 import { VmletError } from "../model/failure.ts";
 import { type ImageDigest, isImageDigest } from "../model/ids.ts";
 import { formatReference, type ImageReference, parseReference, sourceUrlOf } from "../model/image-reference.ts";
+import { type OciTarget, ociTargetOf } from "./oci/name.ts";
 import type { TranslationRule } from "./options.ts";
 
-export interface ImageSource {
+export type ImageSource = HttpSource | OciSource;
+
+export interface HttpSource {
   readonly kind: "http";
   readonly url: URL;
   /** What the bytes must hash to: pinned by the name or by a rule. */
@@ -15,9 +18,15 @@ export interface ImageSource {
   readonly profile: string;
 }
 
+interface OciSource {
+  readonly kind: "oci";
+  readonly target: OciTarget;
+}
+
 export interface SourceRules {
   readonly translations: readonly TranslationRule[];
   readonly allowHttp: boolean;
+  readonly registry: { readonly prefixes: readonly string[] };
 }
 
 /**
@@ -32,10 +41,13 @@ export function sourceOf(reference: ImageReference, rules: SourceRules): ImageSo
   }
   const url = sourceUrlOf(reference, rules);
   if (url !== undefined) return { kind: "http", url, profile: "default", ...pinOf(reference, undefined) };
+  const target = ociTargetOf(reference, rules.registry.prefixes);
+  if (target !== undefined) return { kind: "oci", target };
   const image = formatReference(reference);
   throw new VmletError(
     { code: "IMAGE_NOT_FOUND", image },
-    `image ${image}: no rule in images.translations fits, and the name is not vmlet.dev/https/<host>/<path>`,
+    `image ${image}: no rule in images.translations fits, no prefix in images.registry.prefixes does, and the name is ` +
+      "neither vmlet.dev/https/<host>/<path> nor vmlet.dev/oci/<registry>/<repository>",
   );
 }
 

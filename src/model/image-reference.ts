@@ -70,17 +70,22 @@ export function sourceUrlOf(reference: ImageReference, { allowHttp }: { allowHtt
   if (scheme === "http" && !allowHttp) {
     throw malformed(text, "plain http is not allowed on this node; use /https/, or set images.allowHttp");
   }
-  const [, hostName, port] = URL_HOST.exec(host) ?? [];
-  if (hostName === undefined || Number(port ?? 0) > 65535) {
-    throw malformed(text, `${quote(host)} is not a host; a port is written host__8443`);
+  const authority = plainHostOf(host);
+  if (authority === undefined) {
+    throw malformed(text, `${quote(host)} is not a host in its plain spelling; a port is written host__8443`);
   }
-  const wanted = `${scheme}://${hostName}${port === undefined ? "" : `:${port}`}/${path}`;
-  const url = URL.canParse(wanted) ? new URL(wanted) : undefined;
-  // The URL parser turns spellings such as 0x7f.1 into another host: what is asked is not what is read.
-  if (url === undefined || url.hostname !== hostName || url.pathname !== `/${path}`) {
-    throw malformed(text, `${quote(host)} is not a host in its plain spelling`);
-  }
+  const url = new URL(`${scheme}://${authority}/${path}`);
+  if (url.pathname !== `/${path}`) throw malformed(text, `${quote(path)} is not a path in its plain spelling`);
   return url;
+}
+
+/** `host` or `host:port` of its spelling in a name, `host__port`; undefined if it is none. */
+export function plainHostOf(text: string): string | undefined {
+  const [, hostName, port] = URL_HOST.exec(text) ?? [];
+  const authority = port === undefined ? hostName : `${hostName}:${port}`;
+  if (hostName === undefined || !URL.canParse(`http://${authority}`)) return undefined;
+  // The URL parser turns spellings such as 0x7f.1 into another host: what is asked is not what is read.
+  return new URL(`http://${authority}`).hostname === hostName ? authority : undefined;
 }
 
 function parseDigest(text: string, digest: string): ImageDigest {

@@ -13,7 +13,7 @@ export interface Image {
   readonly virtualSizeBytes: number;
   /** Normalised names with a tag, sorted: `vmlet.dev/https/host/path:latest`. */
   readonly repoTags: readonly string[];
-  /** Names with the digest, sorted: `vmlet.dev/https/host/path@sha256:…`. */
+  /** Names with what a pin says, sorted: the digest of a file, but of a registry's manifest. */
   readonly repoDigests: readonly string[];
   readonly isPinned: boolean;
 }

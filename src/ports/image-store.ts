@@ -1,5 +1,6 @@
 import type { ImageDigest, MachineId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
+import type { RegistryCredentials } from "../model/registry-credentials.ts";
 
 export interface FilesystemUsage {
   readonly mountpoint: string;
@@ -15,11 +16,12 @@ export interface ImageStore {
   /**
    * Have the image that `reference` names. Concurrent pulls of one image join; abort ends the waiting, and the
    * download when nobody else waits.
-   * @param reference A docker reference under `vmlet.dev/`, or one that a translation rule maps.
+   * @param reference A docker reference under `vmlet.dev/`, or one that the node's rules make something of.
+   * @param credentials For the image's own registry; anything else passes over them.
    * @throws IMAGE_REFERENCE_INVALID IMAGE_NOT_FOUND IMAGE_REFUSED IMAGE_DIGEST_MISMATCH IMAGE_SOURCE_REFUSED
    *   IMAGE_SOURCE_UNAVAILABLE DISK_FULL
    */
-  pull(reference: string, signal: AbortSignal): Promise<Image>;
+  pull(reference: string, signal: AbortSignal, credentials?: RegistryCredentials): Promise<Image>;
   /** By name (with or without tag), name@digest, digest, or digest prefix of 12 or more characters. */
   find(reference: string): Image | undefined;
   list(): readonly Image[];

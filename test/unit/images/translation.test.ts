@@ -8,7 +8,12 @@ const other = "fedcba9876543210".repeat(4);
 
 const rules = (translations: readonly unknown[]) =>
   parseConfig(JSON.stringify({ images: { translations, profiles: { lab: {} } } }), "test", []).images;
-const find = (text: string, translations: readonly unknown[]) => sourceOf(parseReference(text), rules(translations));
+
+function find(text: string, translations: readonly unknown[]) {
+  const source = sourceOf(parseReference(text), rules(translations));
+  if (source.kind !== "http") throw new Error("a URL was expected");
+  return source;
+}
 
 test("an exact name without a tag fits every tag, one with a tag only that", () => {
   const list = [

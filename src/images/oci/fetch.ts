@@ -1,0 +1,53 @@
+// A disk in a registry as a source of bytes like any other.
+
+import type { ImageDigest } from "../../model/ids.ts";
+import type { RegistryCredentials } from "../../model/registry-credentials.ts";
+import type { ByteSource } from "../byte-source.ts";
+import type { FetchParts } from "../pull.ts";
+import { type OciImage, withOciImage } from "./image.ts";
+import type { OciTarget } from "./name.ts";
+
+/** Node's names of processors where OCI has others. */
+const OCI_ARCH: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386", ppc64: "ppc64le" };
+
+export interface OciWanted {
+  /** For messages, and for progress. */
+  readonly image: string;
+  readonly target: OciTarget;
+  readonly credentials: RegistryCredentials | undefined;
+}
+
+/**
+ * Asks the registry what the name means, and hands `use` where to get that from.
+ * @throws as ImageStore.pull, also from the source.
+ */
+export async function withOciSource<T>(
+  { options, clock }: Pick<FetchParts, "options" | "clock">,
+  { image, target, credentials }: OciWanted,
+  use: (source: ByteSource, manifest: ImageDigest) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const request = {
+    image,
+    target,
+    credentials,
+    hostsFolderPath: options.registry.hostsFolderPath,
+    authPath: options.registry.authPath,
+    profile: options.profiles["default"],
+    arch: OCI_ARCH[process.arch] ?? process.arch,
+    maxLayerBytes: options.maxImageBytes,
+    nowMs: () => clock.nowMs(),
+  };
+  return withOciImage(request, async (found) => use(sourceOf(found), found.manifestDigest), signal);
+}
+
+/** From its beginning each time: what is in the middle of an archive cannot be asked for. */
+function sourceOf({ manifestDigest, openDisk }: OciImage): ByteSource {
+  return {
+    key: `oci ${manifestDigest}`,
+    withDownload: async (_resume, use) => {
+      const disk = await openDisk();
+      return use({ kind: "body", fromBytes: 0, validators: {}, ...disk });
+    },
+  };
+}

@@ -1,0 +1,129 @@
+// Where a registry is reached: mirrors, authorities and plain HTTP, from a folder laid out as containerd's certs.d.
+//   <folder>/<host>/hosts.toml   or <host_port_>, or _default for all that have none
+
+import { readFile } from "node:fs/promises";
+import { dirname, isAbsolute, join } from "node:path";
+import { parse } from "smol-toml";
+import { z } from "zod";
+import { VmletError } from "../../model/failure.ts";
+
+/** One place that answers for a registry. */
+export interface Endpoint {
+  /** Where its API begins, without a slash at the end: `https://quay.io/v2`. */
+  readonly baseUrl: URL;
+  /** Another host than the registry itself. */
+  readonly isMirror: boolean;
+  /** It may be asked what a tag means. */
+  readonly canResolve: boolean;
+  /** It may be asked for bytes by their digest. */
+  readonly canPull: boolean;
+  /** PEM files of authorities to trust besides the usual ones. */
+  readonly caPaths: readonly string[];
+  readonly clients: readonly { readonly certPath: string; readonly keyPath: string }[];
+  readonly skipVerify: boolean;
+  /** Sent to this place only. */
+  readonly headers: Readonly<Record<string, readonly string[]>>;
+  readonly proxyUrl?: string;
+}
+
+const MAX_FILE_CHARS = 256 * 1024;
+const FIELD = "images.registry.hostsFolderPath";
+
+const oneOrMore = z
+  .union([z.string(), z.array(z.string())])
+  .transform((own) => (typeof own === "string" ? [own] : own));
+const clients = z
+  .union([z.string(), z.array(z.union([z.string(), z.array(z.string()).min(1).max(2)]))])
+  .transform((own) =>
+    (typeof own === "string" ? [own] : own).map((pair) => (typeof pair === "string" ? [pair] : pair)),
+  );
+const hostTable = z.object({
+  capabilities: z.array(z.string()).optional(),
+  ca: oneOrMore.optional(),
+  client: clients.optional(),
+  skip_verify: z.boolean().optional(),
+  override_path: z.boolean().optional(),
+  header: z.record(z.string().regex(/^[A-Za-z0-9-]{1,100}$/), oneOrMore).optional(),
+  /** Not containerd's, which passes over it. */
+  proxy: z.url({ protocol: /^https?$/ }).optional(),
+});
+const hostsFile = hostTable.extend({
+  server: z.string().optional(),
+  host: z.record(z.string(), hostTable).optional(),
+});
+
+/**
+ * The places to ask for images of `registry`, in order; the registry itself is the last.
+ * @throws CONFIG_INVALID when its hosts.toml cannot be used
+ */
+export async function endpointsOf(registry: string, folderPath: string): Promise<readonly Endpoint[]> {
+  for (const folder of [registry, registry.replace(/:(\d+)$/, "_$1_"), "_default"]) {
+    const path = join(folderPath, folder, "hosts.toml");
+    const text = await readIfThere(path);
+    if (text === undefined) continue;
+    try {
+      return fromFile(registry, path, text);
+    } catch (error) {
+      throw broken(path, error instanceof z.ZodError ? wordsOf(error) : String(error), error);
+    }
+  }
+  return [endpointOf(serverOf(registry), {}, { registry, path: "" })];
+}
+
+function fromFile(registry: string, path: string, text: string): readonly Endpoint[] {
+  if (text.length > MAX_FILE_CHARS) throw new Error("the file is too large");
+  const { server, host: mirrors = {}, ...ownTable } = hostsFile.parse(parse(text));
+  const own = server ?? serverOf(registry);
+  const about = { registry, path };
+  const named = Object.entries(mirrors).map(([url, table]) => endpointOf(url, table, about));
+  return [...named, endpointOf(own, ownTable, { ...about, isServer: true })];
+}
+
+/** Docker Hub's API is at another host than its name. */
+const serverOf = (registry: string): string =>
+  `https://${registry === "docker.io" ? "registry-1.docker.io" : registry}`;
+
+function endpointOf(
+  text: string,
+  table: z.output<typeof hostTable>,
+  about: { readonly registry: string; readonly path: string; readonly isServer?: boolean },
+): Endpoint {
+  const url = new URL(text.includes("://") ? text : `https://${text}`);
+  if (!/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "" || url.search !== "") {
+    throw new Error(`${text} is not a plain http(s) URL`);
+  }
+  const path = url.pathname.replace(/\/+$/, "");
+  url.pathname = table.override_path === true || path.endsWith("/v2") ? path : `${path}/v2`;
+  const inFolder = (file: string): string => (isAbsolute(file) ? file : join(dirname(about.path), file));
+  const isMirror = about.isServer !== true && about.path !== "" && url.host !== new URL(serverOf(about.registry)).host;
+  return {
+    baseUrl: url,
+    isMirror,
+    canResolve: table.capabilities?.includes("resolve") ?? true,
+    canPull: table.capabilities?.includes("pull") ?? true,
+    caPaths: (table.ca ?? []).map(inFolder),
+    clients: (table.client ?? []).map(([cert = "", key = cert]) => ({
+      certPath: inFolder(cert),
+      keyPath: inFolder(key),
+    })),
+    skipVerify: table.skip_verify ?? false,
+    headers: table.header ?? {},
+    ...(table.proxy === undefined ? {} : { proxyUrl: table.proxy }),
+  };
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw broken(path, "cannot be read", error);
+  }
+}
+
+const wordsOf = ({ issues }: z.ZodError): string => `${issues[0]?.path.join(".") ?? ""}: ${issues[0]?.message ?? "?"}`;
+
+function broken(path: string, why: string, cause: unknown): VmletError {
+  return new VmletError({ code: "CONFIG_INVALID", path, field: FIELD }, `${path} (${FIELD}): ${why}`, { cause });
+}

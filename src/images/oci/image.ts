@@ -1,0 +1,200 @@
+// An image in a registry: what its name means now, and the disk that is in it.
+
+import { createHash } from "node:crypto";
+import { VmletError } from "../../model/failure.ts";
+import { type ImageDigest, isImageDigest } from "../../model/ids.ts";
+import type { DiskFormat } from "../../model/image.ts";
+import type { RegistryCredentials } from "../../model/registry-credentials.ts";
+import { QCOW_MAGIC, startsWith } from "../foreign-formats.ts";
+import { refused } from "../http-errors.ts";
+import type { TransportProfile } from "../options.ts";
+import { peek } from "../peek.ts";
+import { readBlob } from "./blob.ts";
+import { findDisk } from "./container-disk.ts";
+import { credentialsFor, readNodeCredentials } from "./credentials.ts";
+import { isOfSource, refusedContent, wrongDigest } from "./errors.ts";
+import { endpointsOf } from "./hosts.ts";
+import {
+  ACCEPTED_MANIFESTS,
+  choosePlatform,
+  type Descriptor,
+  type DiskPlan,
+  type Document,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  planOf,
+  readDocument,
+} from "./manifest.ts";
+import type { OciTarget } from "./name.ts";
+import { headersOf, openClient, type RegistryClient, readAll } from "./registry-client.ts";
+import { unpacked } from "./unpack.ts";
+
+export interface OciRequest {
+  /** For messages. */
+  readonly image: string;
+  readonly target: OciTarget;
+  /** The caller's, for this pull alone. */
+  readonly credentials: RegistryCredentials | undefined;
+  /** Folder of hosts.toml files. */
+  readonly hostsFolderPath: string;
+  /** Like docker's config.json. */
+  readonly authPath: string;
+  /** Time limits, and what hosts.toml leaves open. */
+  readonly profile: TransportProfile | undefined;
+  /** As in OCI: `amd64`, `arm64`. */
+  readonly arch: string;
+  /** That a layer may unpack to. */
+  readonly maxLayerBytes: number;
+  readonly nowMs: () => number;
+}
+
+export interface OciImage {
+  /** Of the manifest, or of the index, that the name means: what a pin names. */
+  readonly manifestDigest: ImageDigest;
+  /** Can be called once. @throws IMAGE_REFUSED and the failures of a download, also from reading its bytes. */
+  readonly openDisk: () => Promise<OciDisk>;
+}
+
+interface OciDisk {
+  /** In order, once, verified to the last layer when they end. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+  /** Absent: packed, so nobody knows. */
+  readonly lengthBytes?: number;
+}
+
+/**
+ * Asks what the name means, hands the answer to `use`, and closes everything when that ends, however it ends.
+ * @throws IMAGE_NOT_FOUND IMAGE_REFUSED IMAGE_DIGEST_MISMATCH IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE
+ *   CONFIG_INVALID; the signal's reason.
+ */
+export async function withOciImage<T>(
+  wanted: OciRequest,
+  use: (found: OciImage) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  await using stack = new AsyncDisposableStack();
+  const { image, target } = wanted;
+  const clients = await openClients(wanted, stack);
+  const pulling = clients.filter(({ endpoint }) => endpoint.canPull);
+  const asked = "digest" in target.manifest ? pulling : clients.filter(({ endpoint }) => endpoint.canResolve);
+  const found = await firstOf(wanted, asked, async (client) => ask(image, client, target.manifest, signal));
+  return await use({
+    manifestDigest: found.digest,
+    openDisk: async () => {
+      const manifest = await manifestOf(wanted, found.document, pulling, signal);
+      return openPlan(wanted, planOf(image, manifest), pulling, signal);
+    },
+  });
+}
+
+async function openClients(wanted: OciRequest, stack: AsyncDisposableStack): Promise<readonly RegistryClient[]> {
+  const { image, target, credentials, profile, nowMs } = wanted;
+  const { registry, repository } = target;
+  const node = await readNodeCredentials(wanted.authPath);
+  const clients: RegistryClient[] = [];
+  for (const endpoint of await endpointsOf(registry, wanted.hostsFolderPath)) {
+    const { isMirror, baseUrl } = endpoint;
+    const own = credentialsFor({ registry, host: baseUrl.host, isMirror }, credentials, node);
+    clients.push(
+      stack.use(await openClient(endpoint, { image, registry, repository, credentials: own, profile, nowMs })),
+    );
+  }
+  return clients;
+}
+
+/** The first good answer; without one, what the last said, and in short what those before it did. */
+async function firstOf<T>(
+  { image, target }: OciRequest,
+  clients: readonly RegistryClient[],
+  work: (client: RegistryClient) => Promise<T>,
+): Promise<T> {
+  const failures: VmletError[] = [];
+  for (const client of clients) {
+    try {
+      return await work(client);
+    } catch (error) {
+      if (!isOfSource(error)) throw error;
+      failures.push(error);
+    }
+  }
+  const last = failures.pop();
+  if (last === undefined) {
+    throw new VmletError(
+      { code: "IMAGE_NOT_FOUND", image },
+      `image ${image}: no host for ${target.registry} in hosts.toml may be asked (capabilities: resolve for tags, pull)`,
+    );
+  }
+  if (failures.length === 0) throw last;
+  const before = failures.map(({ message }) => message).join("; ");
+  throw new VmletError(last.failure, `${last.message} (before that: ${before})`, { cause: last });
+}
+
+interface Answered {
+  readonly digest: ImageDigest;
+  readonly document: Document;
+}
+
+/** One document from one place, verified as far as the question goes. */
+async function ask(
+  image: string,
+  client: RegistryClient,
+  manifest: OciTarget["manifest"],
+  signal: AbortSignal,
+): Promise<Answered> {
+  const wanted = "digest" in manifest ? manifest.digest : undefined;
+  const path = `manifests/${"digest" in manifest ? manifest.digest : manifest.tag}`;
+  const { answer, url } = await client.get(path, { accept: ACCEPTED_MANIFESTS }, signal);
+  const bytes = await readAll(answer, url, MAX_MANIFEST_BYTES, signal);
+  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  if (!isImageDigest(digest)) throw new Error("unreachable: a sha256 is a digest");
+  // With a tag the header is a hint; one that differs shows that something on the way changed the bytes.
+  const told = headersOf(answer, "docker-content-digest");
+  const expected = wanted ?? (isImageDigest(told) ? told : digest);
+  if (expected !== digest) throw wrongDigest(image, "the manifest", expected, digest);
+  if (answer.statusCode !== 200) throw refused(url, answer.statusCode, "answers with a part of the manifest");
+  return { digest, document: readDocument(image, bytes, headersOf(answer, "content-type")) };
+}
+
+async function manifestOf(
+  wanted: OciRequest,
+  document: Document,
+  clients: readonly RegistryClient[],
+  signal: AbortSignal,
+): Promise<Manifest> {
+  if (document.kind === "manifest") return document.manifest;
+  const { image, arch } = wanted;
+  const { digest } = choosePlatform(image, document.index, arch);
+  const chosen = await firstOf(wanted, clients, async (client) => ask(image, client, { digest }, signal));
+  if (chosen.document.kind === "manifest") return chosen.document.manifest;
+  throw refusedContent(image, "its index leads to another index; one level is taken");
+}
+
+async function openPlan(
+  { image, maxLayerBytes }: OciRequest,
+  plan: DiskPlan,
+  clients: readonly RegistryClient[],
+  signal: AbortSignal,
+): Promise<OciDisk> {
+  const open = (layer: Descriptor): AsyncIterable<Uint8Array> =>
+    unpacked(image, readBlob(image, layer, clients, signal), maxLayerBytes);
+  if (plan.kind === "container-disk") {
+    return findDisk(
+      image,
+      plan.layers.map((layer) => () => open(layer)),
+    );
+  }
+  const chunks = open(plan.layer);
+  return { chunks: plan.format === undefined ? chunks : await ofFormat(image, chunks, plan.format) };
+}
+
+/** What the media type promises must be what is there: whoever trusts the one may be hurt by the other. */
+async function ofFormat(
+  image: string,
+  chunks: AsyncIterable<Uint8Array>,
+  told: DiskFormat,
+): Promise<AsyncIterable<Uint8Array>> {
+  const peeked = await peek(chunks, QCOW_MAGIC.length);
+  const found: DiskFormat = startsWith(peeked.head, QCOW_MAGIC, 0) ? "qcow2" : "raw";
+  if (found === told) return peeked.chunks;
+  throw refusedContent(image, `its manifest tells of a ${told} disk, and it is ${found}`);
+}

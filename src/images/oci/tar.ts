@@ -1,0 +1,205 @@
+// Reads a tar archive as it streams by: ustar, with the long names and sizes of pax and GNU. Nothing is unpacked, and
+// nothing but a header is ever held.
+//
+// Our own: one file is to be found, nothing to be unpacked, and every length is a stranger's. The libraries for it
+// would add five packages and more (tar 7, tar-stream 3).
+
+import { refusedContent } from "./errors.ts";
+
+export interface TarEntry {
+  /** Parts of the path: never empty ones, `.` or `..`. */
+  readonly path: readonly string[];
+  readonly kind: "file" | "folder" | "other";
+  /** How the archive tells what it is: `0` file, `1` hard link, `2` symbolic link, `5` folder. */
+  readonly typeFlag: string;
+  readonly sizeBytes: number;
+  /** What of it is not read is passed over. Not to be read any more once the next entry was asked for. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
+const BLOCK_BYTES = 512;
+/** A path has at most 4 KiB; attributes may be longer. */
+const MAX_EXTENDED_BYTES = 1024 * 1024;
+
+/** What an extended header says of the entry behind it. */
+interface Extended {
+  path?: string;
+  sizeBytes?: number;
+  isSparse?: boolean;
+}
+
+/**
+ * The archive's entries in order. Reads `chunks` to their end.
+ * @throws IMAGE_REFUSED for what is no tar, and what `chunks` throws.
+ */
+export async function* readTar(image: string, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
+  await using bytes = new ByteReader(image, chunks);
+  let extended: Extended = {};
+  for (;;) {
+    const block = await bytes.block();
+    if (block === undefined) return;
+    if (block.every((byte) => byte === 0)) return await bytes.skipAll();
+    const header = readHeader(image, block);
+    const { typeFlag } = header;
+    if (typeFlag === "x" || typeFlag === "L" || typeFlag === "K") {
+      if (header.sizeBytes > MAX_EXTENDED_BYTES) throw broken(image, "an extended header is too long");
+      const data = await bytes.exactly(header.sizeBytes);
+      if (typeFlag === "x") extended = { ...extended, ...readPax(image, data) };
+      if (typeFlag === "L") extended.path = untilNul(data);
+      await bytes.skip(paddingOf(header.sizeBytes));
+      continue;
+    }
+    const sizeBytes = extended.sizeBytes ?? header.sizeBytes;
+    const text = extended.path ?? header.path;
+    const isSparse = typeFlag === "S" || extended.isSparse === true;
+    extended = {};
+    const body = bytes.next(sizeBytes);
+    if (typeFlag !== "g") {
+      const kind = kindOf(isSparse ? "S" : typeFlag, text);
+      yield { path: readPath(image, text), kind, typeFlag: isSparse ? "S" : typeFlag, sizeBytes, chunks: body.chunks };
+    }
+    await bytes.skip(body.left() + paddingOf(sizeBytes));
+  }
+}
+
+const paddingOf = (sizeBytes: number): number => (BLOCK_BYTES - (sizeBytes % BLOCK_BYTES)) % BLOCK_BYTES;
+
+function kindOf(typeFlag: string, path: string): TarEntry["kind"] {
+  if (typeFlag === "5") return "folder";
+  // Before POSIX, a folder was a file whose name ends in a slash.
+  if (typeFlag === "0" || typeFlag === "\0" || typeFlag === "7") return path.endsWith("/") ? "folder" : "file";
+  return "other";
+}
+
+function readPath(image: string, text: string): readonly string[] {
+  const parts = text.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw broken(image, 'a path has ".." in it');
+  return parts;
+}
+
+function readHeader(image: string, block: Buffer): { path: string; sizeBytes: number; typeFlag: string } {
+  const sum = block.reduce((total, byte, index) => total + (index >= 148 && index < 156 ? 0x20 : byte), 0);
+  if (sum !== readNumber(image, block.subarray(148, 156))) throw broken(image, "a header's checksum is wrong");
+  const name = untilNul(block.subarray(0, 100));
+  // GNU's own format keeps something else where ustar has the beginning of a long path.
+  const prefix = block.toString("latin1", 257, 263) === "ustar\0" ? untilNul(block.subarray(345, 500)) : "";
+  return {
+    path: prefix === "" ? name : `${prefix}/${name}`,
+    sizeBytes: readNumber(image, block.subarray(124, 136)),
+    typeFlag: String.fromCharCode(block[156] ?? 0),
+  };
+}
+
+/** Octal text, or base 256 when the first bit is set. */
+function readNumber(image: string, field: Buffer): number {
+  const first = field[0] ?? 0;
+  if ((first & 0x80) === 0) {
+    const text = field
+      .toString("latin1")
+      .replace(/[\0 ]+$/, "")
+      .trimStart();
+    if (!/^[0-7]*$/.test(text)) throw broken(image, "a header's number cannot be read");
+    return text === "" ? 0 : Number.parseInt(text, 8);
+  }
+  const value = field.subarray(1).reduce((total, byte) => total * 256 + byte, first & 0x7f);
+  if (!Number.isSafeInteger(value)) throw broken(image, "a file's size cannot be");
+  return value;
+}
+
+/** `<length> <key>=<value>\n`, again and again; the length counts itself. */
+function readPax(image: string, data: Buffer): Extended {
+  const extended: Extended = {};
+  for (let at = 0; at < data.length; ) {
+    const space = data.indexOf(0x20, at);
+    const length = space < 0 || space - at > 10 ? Number.NaN : Number(data.toString("latin1", at, space));
+    const end = at + length;
+    if (!Number.isInteger(length) || end <= space || end > data.length || data[end - 1] !== 0x0a) {
+      throw broken(image, "an extended header cannot be read");
+    }
+    const [, key = "", value = ""] = /^([^=]*)=(.*)$/s.exec(data.toString("utf8", space + 1, end - 1)) ?? [];
+    if (key === "path") extended.path = value;
+    if (key === "size") extended.sizeBytes = readPaxSize(image, value);
+    if (key.startsWith("GNU.sparse.")) extended.isSparse = true;
+    at = end;
+  }
+  return extended;
+}
+
+function readPaxSize(image: string, value: string): number {
+  const size = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
+  if (!Number.isSafeInteger(size)) throw broken(image, "a file's size cannot be");
+  return size;
+}
+
+function untilNul(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString("utf8", 0, end < 0 ? bytes.length : end);
+}
+
+const broken = (image: string, why: string): Error => refusedContent(image, `a layer is no tar archive: ${why}`);
+
+/** Takes so many bytes at a time out of a stream that comes in pieces. */
+class ByteReader implements AsyncDisposable {
+  readonly #image: string;
+  readonly #source: AsyncIterator<Uint8Array>;
+  #rest: Uint8Array = new Uint8Array();
+
+  constructor(image: string, chunks: AsyncIterable<Uint8Array>) {
+    this.#image = image;
+    this.#source = chunks[Symbol.asyncIterator]();
+  }
+
+  /** Undefined at the end of the stream. */
+  async block(): Promise<Buffer | undefined> {
+    const first = await this.#upTo(BLOCK_BYTES);
+    if (first === undefined) return undefined;
+    return first.length === BLOCK_BYTES
+      ? Buffer.from(first.buffer, first.byteOffset, first.length)
+      : Buffer.concat([first, await this.exactly(BLOCK_BYTES - first.length)]);
+  }
+
+  async exactly(length: number): Promise<Buffer> {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of this.next(length).chunks) pieces.push(piece);
+    return Buffer.concat(pieces);
+  }
+
+  async skip(length: number): Promise<void> {
+    for await (const _piece of this.next(length).chunks);
+  }
+
+  async skipAll(): Promise<void> {
+    while ((await this.#upTo(Number.MAX_SAFE_INTEGER)) !== undefined);
+  }
+
+  next(length: number): { readonly chunks: AsyncIterable<Uint8Array>; readonly left: () => number } {
+    let left = length;
+    const take = async (): Promise<Uint8Array | undefined> => {
+      if (left === 0) return undefined;
+      const piece = await this.#upTo(left);
+      if (piece === undefined) throw broken(this.#image, "it ends in the middle");
+      left -= piece.length;
+      return piece;
+    };
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      for (let piece = await take(); piece !== undefined; piece = await take()) yield piece;
+    }
+    return { chunks: chunks(), left: () => left };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#source.return?.();
+  }
+
+  /** The next piece, not empty, and not longer than that. */
+  async #upTo(length: number): Promise<Uint8Array | undefined> {
+    while (this.#rest.length === 0) {
+      const next = await this.#source.next();
+      if (next.done === true) return undefined;
+      this.#rest = next.value;
+    }
+    const piece = this.#rest.subarray(0, length);
+    this.#rest = this.#rest.subarray(piece.length);
+    return piece;
+  }
+}
