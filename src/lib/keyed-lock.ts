@@ -26,8 +26,9 @@ export class KeyedLock {
   }
 }
 
-/** Waits for `promise` no longer than `signal` allows; the promise itself goes on. */
+/** Waits for `promise` no longer than `signal` allows; the promise itself goes on, and how it ends is nobody's then. */
 export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  promise.catch(() => {}); // also where we do not get as far as waiting: an unheard rejection ends the process
   signal.throwIfAborted();
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(signal.reason);

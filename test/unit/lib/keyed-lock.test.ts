@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { KeyedLock } from "../../../src/lib/keyed-lock.ts";
+import { KeyedLock, untilAborted } from "../../../src/lib/keyed-lock.ts";
 
 const soon = (): AbortSignal => AbortSignal.timeout(5_000);
 
@@ -36,4 +36,18 @@ test("who gives up while waiting leaves the line, and nobody overtakes", async (
   gate.resolve();
   await Promise.all([first, third]);
   expect(seen).toEqual(["third"]);
+});
+
+test("what is given up before it was waited for may fail without anybody hearing it", async () => {
+  const unheard: unknown[] = [];
+  const hear = (error: unknown): void => void unheard.push(error);
+  process.on("unhandledRejection", hear);
+  try {
+    const signal = AbortSignal.abort(new Error("enough"));
+    await expect(untilAborted(Promise.reject(new Error("nobody hears this")), signal)).rejects.toThrow("enough");
+    await new Promise((resolve) => setImmediate(resolve)); // rejections are told after all microtasks
+  } finally {
+    process.off("unhandledRejection", hear);
+  }
+  expect(unheard).toEqual([]);
 });
