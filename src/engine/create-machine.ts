@@ -69,12 +69,13 @@ function joinMachine({ facts, state }: MachineRecord, spec: MachineSpec): Machin
 
 /**
  * After a StartContainer that failed the kubelet neither repeats it nor removes the container: it creates the next
- * attempt beside it. So an attempt that never ran makes way for the next one.
+ * attempt beside it. So an attempt that never ran makes way for the next one, also one whose start could not be undone:
+ * the caller holds the lock, so nobody is starting it now.
  */
 async function endUnstarted(parts: Parts, podId: PodId, { name, attempt }: MachineSpec): Promise<void> {
   for (const { facts, state } of parts.pods.machinesOf(podId)) {
     const isEarlier = facts.spec.name === name && facts.spec.attempt < attempt;
-    if (isEarlier && state.at === "created") await endMachine(parts, facts.machineId);
+    if (isEarlier && (state.at === "created" || state.at === "starting")) await endMachine(parts, facts.machineId);
   }
 }
 

@@ -117,6 +117,23 @@ test("an attempt that was never started makes way for the next one, as the kubel
   expect(engine.pods.machine(next).state.at).toBe("running");
 });
 
+test("an attempt whose start failed and could not be undone makes way for the next one", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const first = await engine.createMachine(podId, machineSpec(), soon());
+  world.hypervisor.beforeCall = (call) => {
+    if (call === "resume" || call === "destroy") throw new Error(`${call}: QEMU does not answer`);
+  };
+  await expect(engine.startMachine(first, soon())).rejects.toThrow("could not be undone");
+  world.hypervisor.beforeCall = () => {};
+  const second = await engine.createMachine(podId, machineSpec({ attempt: 1 }), soon());
+  expect(engine.pods.machine(first).state).toMatchObject({ at: "exited" });
+  await engine.startMachine(second, soon());
+  expect(engine.pods.machine(second).state).toMatchObject({ at: "running" });
+});
+
 test("a start that libvirt finished after we gave it up does not stand in the way of the next one", async () => {
   const world = new World();
   await world.images.pull(IMAGE, soon());
