@@ -1,5 +1,6 @@
 // Follows what happens to machines outside our calls: guests that power off, people with virsh, QEMUs that crash.
 
+import { backoff, sleepMs } from "../lib/backoff.ts";
 import type { MachineId } from "../model/ids.ts";
 import { tapNameOf } from "../model/machine-plan.ts";
 import type { MachineSighting, MachineSignal } from "../ports/hypervisor.ts";
@@ -11,6 +12,11 @@ import { wireRequestOf } from "./wire-machine.ts";
 /** One look at one machine: libvirt calls and, at its end, the log's last lines. */
 const LOOK_LIMIT_MS = 60_000;
 
+/** Between two looks at one machine: one that reboots in a loop must not cost the node more than its own CPUs. */
+const PAUSE_MS = 100;
+/** After a look that failed. No event would come again, and the machine would be told as it was for ever. */
+const AGAIN = { firstMs: 250, maxMs: 60_000 };
+
 /** Watches until disposed; disposing waits for looks that are under way. */
 export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) => Promise<void>): AsyncDisposable {
   const stopped = new AbortController();
@@ -18,14 +24,20 @@ export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) =
   const track = (work: Promise<void>, facts: Record<string, unknown>): void => {
     const settled = work
       .catch((error: unknown) => {
-        if (!stopped.signal.aborted) parts.log.warn("look at a machine failed", { ...facts, error });
+        if (!stopped.signal.aborted) parts.log.warn("look at machines failed", { ...facts, error });
       })
       .finally(() => underWay.delete(settled));
     underWay.add(settled);
   };
+  const looks = new Map<MachineId, Looks>();
   const listening = parts.hypervisor.listen((event: MachineSignal) => {
-    if (event.type === "reconnected") track(onReconnect(stopped.signal), { event: event.type });
-    else track(lookAt(parts, event.machineId, stopped.signal), { event: event.type, machine: event.machineId });
+    if (event.type === "reconnected") return track(onReconnect(stopped.signal), { event: event.type });
+    const { machineId } = event;
+    const known = looks.get(machineId);
+    if (known) return known.ask();
+    const fresh = new Looks(parts, machineId, () => looks.delete(machineId));
+    looks.set(machineId, fresh);
+    track(fresh.run(stopped.signal), { event: event.type, machine: machineId });
   });
   return {
     async [Symbol.asyncDispose]() {
@@ -36,8 +48,61 @@ export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) =
   };
 }
 
-/** Makes what we say of a machine agree with what it is. Settling an exit is not cut short by `signal`. */
-async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
+/** Looks at one machine for as long as something happens to it: many events while one look waits are one more look. */
+class Looks {
+  readonly #parts: Parts;
+  readonly #machineId: MachineId;
+  readonly #onEnd: () => void;
+  #isAsked = true;
+  #again = backoff(AGAIN);
+  #nap = new AbortController();
+
+  constructor(parts: Parts, machineId: MachineId, onEnd: () => void) {
+    this.#parts = parts;
+    this.#machineId = machineId;
+    this.#onEnd = onEnd;
+  }
+
+  /** Something happened. */
+  ask(): void {
+    this.#isAsked = true;
+    this.#nap.abort();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      while (this.#isAsked && this.#parts.pods.findMachine(this.#machineId)) await this.#look(signal);
+    } finally {
+      this.#onEnd(); // in the same turn as the last question whether there is more: nothing is lost between
+    }
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
+    const machineId = this.#machineId;
+    try {
+      await lookAt(this.#parts, machineId, () => void (this.#isAsked = false), signal);
+      this.#again = backoff(AGAIN);
+      await sleepMs(PAUSE_MS, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#parts.log.warn("look at a machine failed; trying again", { machine: machineId, error });
+      this.#isAsked = true;
+      await this.#pause(this.#again.next().value, signal);
+    }
+  }
+
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    this.#nap = new AbortController();
+    await sleepMs(PAUSE_MS, signal);
+    await sleepMs(ms, AbortSignal.any([signal, this.#nap.signal])).catch(() => signal.throwIfAborted());
+  }
+}
+
+/**
+ * Makes what we say of a machine agree with what it is. Settling an exit is not cut short by `signal`.
+ * @param onBegin What happens from here on may not be seen by this look.
+ */
+async function lookAt(parts: Parts, machineId: MachineId, onBegin: () => void, signal: AbortSignal): Promise<void> {
   const { pods, locks } = parts;
   const found = pods.findMachine(machineId);
   if (!found) return;
@@ -45,6 +110,7 @@ async function lookAt(parts: Parts, machineId: MachineId, signal: AbortSignal): 
   await locks.run(
     found.facts.podId,
     async () => {
+      onBegin();
       const record = pods.findMachine(machineId);
       if (!record) return;
       switch (record.state.at) {

@@ -39,6 +39,35 @@ test("a guest that crashes is exited with 255", async () => {
   expect(await exited(at)).toMatchObject({ exitCode: 255, reason: "Error" });
 });
 
+test("a machine whose end could not be looked at when it was told is looked at again", async () => {
+  const at = await running();
+  const behindEarlierLooks = at.engine.createMachine(at.podId, machineSpec({ name: "second" }), soon());
+  await expect(behindEarlierLooks).rejects.toMatchObject({ failure: { code: "WRONG_STATE" } });
+  let failures = 0;
+  at.world.hypervisor.beforeCall = (call) => {
+    if (call === "look" && failures++ === 0) throw new Error("libvirtd is busy");
+  };
+  at.world.hypervisor.end(at.machineId, "shutdown");
+  expect(await exited(at)).toMatchObject({ exitCode: 0, reason: "Completed" });
+  expect(failures).toBeGreaterThan(1);
+});
+
+test("a guest that reboots in a loop costs one look at a time, and its Stop does not wait behind a thousand", async () => {
+  const at = await running();
+  const gate = Promise.withResolvers<void>();
+  let looks = 0;
+  at.world.hypervisor.beforeCall = async (call) => {
+    if (call !== "look") return;
+    looks += 1;
+    await gate.promise;
+  };
+  for (let times = 0; times < 1_000; times++) at.world.hypervisor.reboot(at.machineId);
+  const stopping = at.engine.stopMachine(at.machineId, 0, soon());
+  gate.resolve();
+  await stopping;
+  expect(looks).toBeLessThan(10);
+});
+
 test("the workload's own exit status is the container's", async () => {
   const at = await running({ command: ["/bin/job"] });
   at.world.seed.reports.set(at.world.store.pathsOf(at.podId, at.machineId).initReportPath, 3);
