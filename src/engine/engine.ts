@@ -11,7 +11,7 @@ import { createMachine } from "./create-machine.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
 import type { EngineOptions, Parts, Ports } from "./parts.ts";
 import { Pods } from "./pods.ts";
-import { reconcile } from "./recover.ts";
+import { reconcile, reconcileUntilDone } from "./recover.ts";
 import { removeMachine } from "./remove-machine.ts";
 import { removePod } from "./remove-pod.ts";
 import { reopenLog } from "./reopen-log.ts";
@@ -41,13 +41,16 @@ export interface Engine {
 /** What `Engine` needs to be alive: watching, and making up for what happened while nobody watched. */
 export interface LivingEngine extends AsyncDisposable {
   readonly engine: Engine;
-  /** Makes records, libvirt and the kernel agree; repeated by itself whenever libvirtd comes back. */
+  /**
+   * Makes records, libvirt and the kernel agree, as far as one try can; goes on in the background with what is left,
+   * also when it throws, and whenever libvirtd comes back.
+   */
   recover(signal: AbortSignal): Promise<void>;
 }
 
 export function createEngine(ports: Ports, options: EngineOptions, stored: StoredPods): LivingEngine {
   const parts: Parts = { ...ports, options, pods: new Pods(ports.store, stored), locks: new KeyedLock() };
-  const watch = watchMachines(parts, async (signal) => await reconcile(parts, signal));
+  const watch = watchMachines(parts, async (signal) => await reconcileUntilDone(parts, signal));
   const bind =
     <Args extends unknown[], Result>(useCase: (parts: Parts, ...args: Args) => Result) =>
     (...args: Args): Result =>
@@ -69,7 +72,14 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       networkStatus: async () => await parts.network.status(),
       diskUsage: async () => await parts.store.usage(),
     },
-    recover: bind(reconcile),
+    recover: async (signal) => {
+      let isDone = false;
+      try {
+        isDone = (await reconcile(parts, signal)).length === 0;
+      } finally {
+        if (!isDone && !signal.aborted) watch.recover();
+      }
+    },
     [Symbol.asyncDispose]: async () => await watch[Symbol.asyncDispose](),
   };
 }

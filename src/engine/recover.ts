@@ -2,6 +2,7 @@
 // at most one step missing; (2) libvirt and the kernel say what is; (3) meanwhile guests may have ended, a person may
 // have used virsh, and the node may have been rebooted, which leaves records and domains but no netns and no QEMU.
 
+import { backoff, sleepMs } from "../lib/backoff.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import { tellPaused, tellStranger } from "./condition.ts";
 import { settleUnlessOn } from "./end-machine.ts";
@@ -10,16 +11,45 @@ import { removeHeldMachine } from "./remove-machine.ts";
 import { abandonPod } from "./run-pod.ts";
 import { connect, resumeStart } from "./start-machine.ts";
 
-/** Makes records, libvirt and the kernel agree. One pod's trouble is logged and costs only that pod. */
-export async function reconcile(parts: Parts, signal: AbortSignal): Promise<void> {
-  await reportStrangers(parts, signal);
-  for (const pod of parts.pods.pods()) {
+/** Between two tries; nothing else would look at such a pod again before libvirtd comes back the next time. */
+const AGAIN = { firstMs: 1_000, maxMs: 60_000 };
+
+/**
+ * Makes records, libvirt and the kernel agree. One pod's trouble is logged and costs only that pod.
+ * @param only What an earlier try left; absent: all pods.
+ * @returns The pods that do not agree yet.
+ */
+export async function reconcile(
+  parts: Parts,
+  signal: AbortSignal,
+  only?: readonly PodRecord[],
+): Promise<readonly PodRecord[]> {
+  if (!only) await reportStrangers(parts, signal);
+  const left: PodRecord[] = [];
+  for (const pod of only ?? parts.pods.pods()) {
     try {
       await parts.locks.run(pod.facts.podId, async () => await reconcilePod(parts, pod, signal), signal);
     } catch (error) {
       signal.throwIfAborted();
-      parts.log.error("pod could not be reconciled", { pod: pod.facts.podId, error });
+      parts.log.error("pod could not be reconciled; trying again", { pod: pod.facts.podId, error });
+      left.push(pod);
     }
+  }
+  return left;
+}
+
+/** As reconcile, again and again until all pods agree or the signal ends it. */
+export async function reconcileUntilDone(parts: Parts, signal: AbortSignal): Promise<void> {
+  let left: readonly PodRecord[] | undefined;
+  for (const pauseMs of backoff(AGAIN)) {
+    try {
+      left = await reconcile(parts, signal, left);
+      if (left.length === 0) return;
+    } catch (error) {
+      signal.throwIfAborted();
+      parts.log.warn("recovery waits for libvirtd", { error });
+    }
+    await sleepMs(pauseMs, signal);
   }
 }
 

@@ -17,8 +17,13 @@ const PAUSE_MS = 100;
 /** After a look that failed. No event would come again, and the machine would be told as it was for ever. */
 const AGAIN = { firstMs: 250, maxMs: 60_000 };
 
+export interface Watch extends AsyncDisposable {
+  /** Recovers in the background, as when libvirtd comes back. */
+  recover(): void;
+}
+
 /** Watches until disposed; disposing waits for looks that are under way. */
-export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) => Promise<void>): AsyncDisposable {
+export function watchMachines(parts: Parts, recover: (signal: AbortSignal) => Promise<void>): Watch {
   const stopped = new AbortController();
   const underWay = new Set<Promise<void>>();
   const track = (work: Promise<void>, facts: Record<string, unknown>): void => {
@@ -29,9 +34,20 @@ export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) =
       .finally(() => underWay.delete(settled));
     underWay.add(settled);
   };
+  let recovering = new AbortController();
+  const recoverAnew = (): void => {
+    recovering.abort(); // what the last one has not done yet, this one does
+    const mine = new AbortController();
+    recovering = mine;
+    const done = recover(AbortSignal.any([stopped.signal, mine.signal]));
+    track(
+      done.catch((error: unknown) => (mine.signal.aborted ? undefined : Promise.reject(error))),
+      { event: "recovery" },
+    );
+  };
   const looks = new Map<MachineId, Looks>();
   const listening = parts.hypervisor.listen((event: MachineSignal) => {
-    if (event.type === "reconnected") return track(onReconnect(stopped.signal), { event: event.type });
+    if (event.type === "reconnected") return recoverAnew();
     const { machineId } = event;
     const known = looks.get(machineId);
     if (known) return known.ask();
@@ -40,6 +56,7 @@ export function watchMachines(parts: Parts, onReconnect: (signal: AbortSignal) =
     track(fresh.run(stopped.signal), { event: event.type, machine: machineId });
   });
   return {
+    recover: recoverAnew,
     async [Symbol.asyncDispose]() {
       listening[Symbol.dispose]();
       stopped.abort();

@@ -228,6 +228,20 @@ test("a restarted daemon takes up a running machine with its id, start time and 
   expect(at.world.consoleLogs.followed.has(at.machineId)).toBe(true);
 });
 
+test.each(["list", "look"] as const)("recovery whose %s libvirt did not answer is gone on with", async (failing) => {
+  const at = await running();
+  at.world.hypervisor.rebootNode();
+  let failures = 0;
+  at.world.hypervisor.beforeCall = (call) => {
+    if (call === failing && failures++ === 0) throw new Error("no answer within 10 s");
+  };
+  const revived = await at.world.start();
+  await revived.recover(soon()).catch(() => {});
+  expect(revived.engine.pods.machine(at.machineId).state.at).toBe("running");
+  expect(await exited({ engine: revived.engine, machineId: at.machineId })).toMatchObject({ exitCode: 137 });
+  await revived[Symbol.asyncDispose]();
+});
+
 test("a definition that libvirt carries out after we gave it up goes with the pod, and the next try is not in its way", async () => {
   const world = new World();
   await world.images.pull(IMAGE, soon());
