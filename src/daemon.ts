@@ -21,6 +21,7 @@ import { run } from "./lib/spawn.ts";
 import { openHypervisor } from "./libvirt/adapter.ts";
 import type { Logger } from "./ports/logger.ts";
 import { openPodStore } from "./store/adapter.ts";
+import { claimStateFolder } from "./store/claim.ts";
 
 const SEED_TOOL_PATH = "/usr/bin/genisoimage";
 
@@ -30,6 +31,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const { stateFolderPath, runFolderPath } = config;
   const clock = { nowMs: () => Date.now() };
 
+  parts.use(await claimStateFolder(stateFolderPath));
   const store = await openPodStore({ stateFolderPath, runFolderPath }, { log: log.child("store") }, signal);
   const images = parts.use(
     await openImageStore(
@@ -72,7 +74,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   return parts.move();
 }
 
-/** Without libvirtd the lists are still served from the records; it is made up for as soon as libvirtd is there. */
+/** Without libvirtd the lists are still served from the records; the engine goes on trying. */
 async function recoverIfPossible(
   living: ReturnType<typeof createEngine>,
   log: Logger,
