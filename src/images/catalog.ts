@@ -83,6 +83,11 @@ export class Catalog {
     return [...this.#names.values()].find((record) => record.manifest === manifest)?.blob;
   }
 
+  /** What was in the packed bytes that hash to this. */
+  factsOfPacked(digest: ImageDigest): BlobFacts | undefined {
+    return [...this.#names.values()].find(({ source }) => source?.packedDigest === digest)?.blob;
+  }
+
   isUsed(digest: ImageDigest): boolean {
     return this.factsOf(digest) !== undefined;
   }
@@ -141,7 +146,7 @@ export class Catalog {
 }
 
 /** What a pin on this name has to say. */
-const pinOf = ({ manifest, blob }: NameRecord): ImageDigest => manifest ?? blob.digest;
+const pinOf = ({ manifest, source, blob }: NameRecord): ImageDigest => manifest ?? source?.packedDigest ?? blob.digest;
 
 const hasNoDigest = ({ digest }: ImageReference): boolean => digest === undefined;
 

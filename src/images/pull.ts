@@ -2,6 +2,7 @@
 
 import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
+import type { ImageDigest } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Body, ByteSource, ResumePoint, Validators } from "./byte-source.ts";
@@ -11,6 +12,7 @@ import { DiskWriter } from "./disk-writer.ts";
 import type { StoreLayout } from "./layout.ts";
 import type { ImageOptions } from "./options.ts";
 import type { PartialFile, PartialFolder } from "./partial.ts";
+import { plainBody } from "./plain-body.ts";
 import { type PullProgress, progressMeter } from "./progress.ts";
 import { checkWithQemuImg } from "./qemu-img-check.ts";
 import { overConnections, RANGE_TIMING } from "./ranges.ts";
@@ -33,7 +35,14 @@ export type Fetched =
   /** The source says that what is known of it is still right. */
   | { readonly kind: "unchanged" }
   /** A whole, inspected, durable file, to be renamed into its place. */
-  | { readonly kind: "received"; readonly path: string; readonly blob: BlobFacts; readonly validators: Validators };
+  | {
+      readonly kind: "received";
+      readonly path: string;
+      readonly blob: BlobFacts;
+      readonly validators: Validators;
+      /** Of what came over the wire, where that was packed. */
+      readonly packedDigest?: ImageDigest;
+    };
 
 /** One image, and what is made of it. Nobody else downloads the same while these run. */
 export interface Wanted<T> {
@@ -153,27 +162,26 @@ async function take(
   const about = { image, ...(lengthBytes === undefined ? {} : { totalBytes: lengthBytes }) };
   const meter = progressMeter(about, clock, (progress) => tell(parts, progress));
   let seenBytes = fromBytes;
+  const overWire: Body = { ...body, chunks: overConnections(body, RANGE_TIMING, signal) };
   try {
-    const blob = await receive(
-      { ...body, chunks: overConnections(body, RANGE_TIMING, signal) },
-      file,
-      () => open.writer(),
-      {
-        image,
-        maxImageBytes: options.maxImageBytes,
-        maxVirtualSizeBytes: options.maxVirtualSizeBytes,
-        requireBootSignature: options.requireBootSignature,
-        pin: source.pin,
-        onReceived: (receivedBytes) => {
-          reservation.wrote(receivedBytes - seenBytes);
-          seenBytes = receivedBytes;
-          meter.received(receivedBytes);
-        },
+    const plain = await plainBody(overWire, { ...options, image, pin: source.pin, onReceived: meter.received }, signal);
+    const isPacked = plain.packedDigest !== undefined;
+    const blob = await receive(plain.body, file, () => open.writer(), {
+      image,
+      maxImageBytes: isPacked ? options.maxVirtualSizeBytes : options.maxImageBytes,
+      maxVirtualSizeBytes: options.maxVirtualSizeBytes,
+      requireBootSignature: options.requireBootSignature,
+      pin: isPacked ? undefined : source.pin,
+      onReceived: (receivedBytes) => {
+        reservation.wrote(receivedBytes - seenBytes);
+        seenBytes = receivedBytes;
+        if (!isPacked) meter.received(receivedBytes);
       },
-    );
-    meter.done(blob.lengthBytes);
+    });
+    meter.done(lengthBytes ?? blob.lengthBytes);
     await checkWithQemuImg(image, file.path, blob, parts.run, signal);
-    return { kind: "received", path: file.path, blob, validators };
+    const packed = plain.packedDigest === undefined ? {} : { packedDigest: plain.packedDigest() };
+    return { kind: "received", path: file.path, blob, validators, ...packed };
   } catch (error) {
     signal.throwIfAborted();
     throw await asDiskFull(error, layout.partialPath, lengthBytes ?? seenBytes);

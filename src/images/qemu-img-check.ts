@@ -5,6 +5,7 @@ import type { Finished, Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 import type { BlobFacts } from "./records.ts";
 import { refusal } from "./refusal.ts";
+import { sandboxed } from "./sandbox.ts";
 
 /** Seconds of CPU and bytes of memory that qemu-img may take to read a header. */
 const CPU_SECONDS = 30;
@@ -32,7 +33,8 @@ export async function checkWithQemuImg(
   run: Run,
   signal: AbortSignal,
 ): Promise<void> {
-  const [file, ...args] = [...sandbox(), "qemu-img", "info", "--output=json", "-f", blob.format, path];
+  const tool = ["qemu-img", "info", "--output=json", "-f", blob.format, path];
+  const [file, ...args] = sandboxed(tool, { cpuSeconds: CPU_SECONDS, memoryBytes: MEMORY_BYTES });
   const done = await runWithin(WALL_MS, image, async (limited) => run(file, args, {}, limited), signal);
   if (done.exitCode === 126 || done.exitCode === 127) throw notRunnable(done.exitCode, firstLine(done.stderr));
   if (done.exitCode !== 0) {
@@ -67,12 +69,6 @@ function notRunnable(exitCode: number | null, why: string, cause?: unknown): Vml
     `qemu-img cannot be run (${why}); install qemu-utils and util-linux`,
     cause === undefined ? {} : { cause },
   );
-}
-
-function sandbox(): readonly string[] {
-  const limits = ["prlimit", `--cpu=${CPU_SECONDS}`, `--as=${MEMORY_BYTES}`, "--core=0", "--"];
-  if (process.getuid?.() !== 0) return limits;
-  return [...limits, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--"];
 }
 
 function disagreement(info: z.output<typeof infoSchema>, blob: Pick<BlobFacts, "format" | "virtualSizeBytes">) {

@@ -1,7 +1,6 @@
 // One pass over a download: through the hash to disk, past the inspector. What is cut can be gone on with.
 
 import { type FileHandle, open } from "node:fs/promises";
-import { VmletError } from "../model/failure.ts";
 import type { ImageDigest } from "../model/ids.ts";
 import { type Body, isResumable } from "./byte-source.ts";
 import type { Checkpoint } from "./disk-task.ts";
@@ -10,7 +9,7 @@ import { HEAD_BYTES, type InspectionLimits, inspect, refuseByHead, TAIL_BYTES } 
 import { type PartialFile, withCheckpoint } from "./partial.ts";
 import { peek } from "./peek.ts";
 import type { BlobFacts } from "./records.ts";
-import { refusal, tooLarge } from "./refusal.ts";
+import { mismatch, refusal, tooLarge } from "./refusal.ts";
 
 /**
  * Bytes between two checkpoints. Two of them, plus what ranges hold in memory, are what a killed daemon has to fetch
@@ -141,11 +140,4 @@ class Checkpoints {
 async function read(file: FileHandle, from: number, length: number): Promise<Uint8Array> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, from);
   return buffer.subarray(0, bytesRead);
-}
-
-function mismatch(image: string, wanted: ImageDigest, found: ImageDigest): VmletError {
-  return new VmletError(
-    { code: "IMAGE_DIGEST_MISMATCH", image, wanted, found },
-    `image ${image}: the bytes hash to ${found}, not to ${wanted}; the source has changed or lies`,
-  );
 }

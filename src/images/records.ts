@@ -34,7 +34,13 @@ const nameRecord = z.strictObject({
   manifest: digest.optional(),
   /** For asking the same server whether anything changed. */
   source: z
-    .strictObject({ url: z.string(), etag: z.string().optional(), lastModified: z.string().optional() })
+    .strictObject({
+      url: z.string(),
+      etag: z.string().optional(),
+      lastModified: z.string().optional(),
+      /** Of what came over the wire, where that was packed: what a pin names. */
+      packedDigest: digest.optional(),
+    })
     .optional(),
 });
 

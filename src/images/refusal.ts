@@ -1,6 +1,7 @@
 // How an image is refused.
 
 import { VmletError } from "../model/failure.ts";
+import type { ImageDigest } from "../model/ids.ts";
 
 /** @param finding Completes "the file …". */
 export function refusal(image: string, finding: string): VmletError {
@@ -8,3 +9,10 @@ export function refusal(image: string, finding: string): VmletError {
 }
 
 export const tooLarge = (maxImageBytes: number): string => `is larger than ${maxImageBytes} bytes (maxImageBytes)`;
+
+export function mismatch(image: string, wanted: ImageDigest, found: ImageDigest): VmletError {
+  return new VmletError(
+    { code: "IMAGE_DIGEST_MISMATCH", image, wanted, found },
+    `image ${image}: the bytes hash to ${found}, not to ${wanted}; the source has changed or lies`,
+  );
+}

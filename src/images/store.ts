@@ -172,10 +172,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     const wanted: Wanted<Image | undefined> = {
       image,
       source: httpSource(file),
-      present: async () => {
-        const facts = () => (pin === undefined ? undefined : this.#catalog.factsOf(pin));
-        return this.#nameWhatIsHere({ reference: image, source: { url: url.href } }, facts, signal);
-      },
+      present: async () => (pin === undefined ? undefined : this.#namePinned(image, url, pin, signal)),
       keep: async (fetched) => this.#change(async () => this.#keep(fetched, image, source), signal),
     };
     // Nothing: removed while the server was asked, and wanted again.
@@ -218,14 +215,14 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
 
   async #keep(fetched: Fetched, reference: string, source: HttpSource): Promise<Image | undefined> {
     if (fetched.kind === "received") {
-      const { blob, validators } = fetched;
+      const { blob, validators, packedDigest } = fetched;
       const pulledAtMs = this.#parts.clock.nowMs();
       return this.#publish(fetched.path, {
         v: 1,
         reference,
         blob,
         pulledAtMs,
-        source: { url: source.url.href, ...validators },
+        source: { url: source.url.href, ...validators, ...(packedDigest === undefined ? {} : { packedDigest }) },
       });
     }
     const known = await this.#knownFrom(source.url);
@@ -244,6 +241,13 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     if (files > 0) this.#parts.log.info("unfinished downloads removed", { files });
   }
 
+  /** A pin names the file, or what was packed in it. */
+  async #namePinned(reference: string, url: URL, pin: ImageDigest, signal: AbortSignal): Promise<Image | undefined> {
+    const packed = this.#catalog.factsOf(pin) === undefined ? { packedDigest: pin } : {};
+    const facts = () => this.#catalog.factsOf(pin) ?? this.#catalog.factsOfPacked(pin);
+    return this.#nameWhatIsHere({ reference, source: { url: url.href, ...packed } }, facts, signal);
+  }
+
   /** What is meant may be known before it is fetched, and be here already: it gets the name. */
   async #nameWhatIsHere(
     name: Pick<NameRecord, "reference" | "source" | "manifest">,
@@ -254,7 +258,10 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
       const blob = factsOf();
       if (blob === undefined || !(await this.#isOnDisk(blob))) return undefined;
       const before = this.#catalog.nameRecord(name.reference);
-      const isNamed = before?.blob.digest === blob.digest && before.manifest === name.manifest;
+      const isNamed =
+        before?.blob.digest === blob.digest &&
+        before.manifest === name.manifest &&
+        before.source?.packedDigest === name.source?.packedDigest;
       if (!isNamed) await this.#saveName({ v: 1, ...name, blob, pulledAtMs: this.#parts.clock.nowMs() });
       return this.#catalog.imageOf(blob);
     }, signal);

@@ -1,0 +1,122 @@
+// Packed downloads as a stream of plain bytes: gzip, xz and zstd, told by their first bytes, stopped when absurd.
+
+import type { Readable, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { constants, createGunzip, createZstdDecompress } from "node:zlib";
+import { VmletError } from "../model/failure.ts";
+import { startsWith } from "./foreign-formats.ts";
+import { refusal } from "./refusal.ts";
+import { spawnXz } from "./xz.ts";
+
+export type Packing = "gzip" | "xz" | "zstd";
+
+export interface UnpackLimits {
+  /** For messages. */
+  readonly image: string;
+  /** No disk that is taken can be larger. */
+  readonly maxVirtualSizeBytes: number;
+}
+
+/** A disk of zeros packs some 1000 to 1 with gzip; beyond the first GiB nothing honest does better. */
+const MAX_RATIO = 1000;
+const FREE_BYTES = 1024 ** 3;
+/** What zstd may ask us to hold: 128 MiB, its own default limit, which `--ultra` and `--long` may exceed. */
+const ZSTD_WINDOW_LOG = 27;
+const PIECE_BYTES = 256 * 1024;
+/** Of the packed bytes. */
+export const PACKING_HEAD_BYTES = 6;
+
+const MAGICS: readonly { readonly packing: Packing; readonly bytes: readonly number[] }[] = [
+  { packing: "gzip", bytes: [0x1f, 0x8b, 0x08] },
+  { packing: "xz", bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
+  { packing: "zstd", bytes: [0x28, 0xb5, 0x2f, 0xfd] },
+];
+
+/** @param head The first PACKING_HEAD_BYTES or more. */
+export const packingOf = (head: Uint8Array): Packing | undefined =>
+  MAGICS.find(({ bytes }) => startsWith(head, bytes, 0))?.packing;
+
+/**
+ * What is in `packed`. Whoever stops reading stops the unpacking.
+ * @throws IMAGE_REFUSED (broken, too large, a bomb) TOOL_FAILED (no xz program), and what `packed` throws.
+ */
+export async function* unpacked(
+  packing: Packing,
+  packed: AsyncIterable<Uint8Array>,
+  limits: UnpackLimits,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { image, maxVirtualSizeBytes } = limits;
+  const source = new Counted(packed);
+  let outBytes = 0;
+  for await (const chunk of through(image, packing, source, signal)) {
+    outBytes += chunk.length;
+    if (outBytes > maxVirtualSizeBytes) {
+      throw refusal(image, `unpacks to more than ${maxVirtualSizeBytes} bytes (maxVirtualSizeBytes)`);
+    }
+    if (outBytes > FREE_BYTES && outBytes > source.bytes * MAX_RATIO) {
+      throw refusal(image, `unpacks to more than ${MAX_RATIO} times its size; it is taken for a bomb`);
+    }
+    yield chunk;
+  }
+}
+
+async function* through(
+  image: string,
+  packing: Packing,
+  source: Counted,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  await using child = packing === "xz" ? spawnXz(image, signal) : undefined;
+  const { input, output } = child ?? native(packing === "gzip" ? "gzip" : "zstd");
+  const feeding = pipeline(source, input);
+  feeding.catch(() => {}); // told below
+  try {
+    for await (const chunk of output) yield chunk as Uint8Array;
+    await feeding;
+    await child?.end();
+  } catch (error) {
+    signal.throwIfAborted();
+    if (source.failure !== undefined) throw source.failure.error;
+    if (error instanceof VmletError) throw error;
+    await child?.end();
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+    throw refusal(image, `is broken ${packing} data (${code})`);
+  } finally {
+    output.destroy();
+    input.destroy();
+  }
+}
+
+function native(packing: "gzip" | "zstd"): { readonly input: Writable; readonly output: Readable } {
+  if (packing === "gzip") {
+    const gunzip = createGunzip({ chunkSize: PIECE_BYTES });
+    return { input: gunzip, output: gunzip };
+  }
+  const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG };
+  const unzstd = createZstdDecompress({ chunkSize: PIECE_BYTES, params });
+  return { input: unzstd, output: unzstd };
+}
+
+/** Passes its source through and remembers how it failed: the stream behind it may tell of its own failure instead. */
+class Counted implements AsyncIterable<Uint8Array> {
+  readonly #source: AsyncIterable<Uint8Array>;
+  bytes = 0;
+  failure: { readonly error: unknown } | undefined;
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.#source = source;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for await (const chunk of this.#source) {
+        this.bytes += chunk.length;
+        yield chunk;
+      }
+    } catch (error) {
+      this.failure = { error };
+      throw error;
+    }
+  }
+}
