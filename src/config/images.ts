@@ -57,7 +57,16 @@ const profile = z
     connectTimeoutMs: limitMs().default(15_000).describe("Milliseconds to reach the server, TLS included"),
     headersTimeoutMs: limitMs().default(60_000).describe("Milliseconds until the server begins to answer"),
     idleTimeoutMs: limitMs().default(60_000).describe("Milliseconds that a download may stand still"),
+    idleMinBytes: z
+      .int()
+      .min(0)
+      .default(65_536)
+      .describe("Bytes that a download must bring in `idleTimeoutMs`; with less it counts as standing still"),
     maxRedirects: z.int().min(0).max(20).default(5).describe("Redirects followed, never from https to http"),
+    allowPrivateRedirects: z
+      .boolean()
+      .default(false)
+      .describe("Whether a public server may redirect to a private address, and anyone to a link-local one"),
   })
   .refine(
     (own) => (own.clientCertPath === undefined) === (own.clientKeyPath === undefined),

@@ -4,9 +4,10 @@ import { readFile } from "node:fs/promises";
 import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { VmletError } from "../model/failure.ts";
 import type { TransportProfile } from "./options.ts";
+import type { RedirectGuard } from "./private-address.ts";
 
 /** To be destroyed by the caller. @throws CONFIG_INVALID when one of the profile's files cannot be read. */
-export async function dispatcherOf(profile: TransportProfile): Promise<Dispatcher> {
+export async function dispatcherOf(profile: TransportProfile, guard?: RedirectGuard): Promise<Dispatcher> {
   const tls = {
     rejectUnauthorized: !profile.insecureSkipVerify,
     ...(profile.caPath === undefined ? {} : { ca: await readProfileFile(profile.caPath, "caPath") }),
@@ -19,7 +20,10 @@ export async function dispatcherOf(profile: TransportProfile): Promise<Dispatche
     ...(profile.serverName === undefined ? {} : { servername: profile.serverName }),
   };
   const connect = { ...tls, timeout: profile.connectTimeoutMs };
-  if (profile.proxyUrl === undefined) return new Agent({ connect });
+  // Behind a proxy it is the proxy that connects, and guards.
+  if (profile.proxyUrl === undefined) {
+    return new Agent({ connect: guard === undefined ? connect : { ...connect, lookup: guard.lookup } });
+  }
   return new ProxyAgent({ uri: profile.proxyUrl, requestTls: tls, connect: { timeout: profile.connectTimeoutMs } });
 }
 

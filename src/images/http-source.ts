@@ -11,8 +11,10 @@ import {
   type Validators,
 } from "./byte-source.ts";
 import { dispatcherOf } from "./dispatcher.ts";
+import { DripWatch } from "./drip-watch.ts";
 import { refused, refusedByStatus, unavailable, unavailableBy } from "./http-errors.ts";
 import type { TransportProfile } from "./options.ts";
+import { RedirectGuard } from "./private-address.ts";
 
 export interface HttpFile {
   /** For messages. */
@@ -38,9 +40,10 @@ export function httpSource(file: HttpFile): ByteSource {
     ...(file.pin === undefined ? {} : { pin: file.pin }),
     withDownload: async (resume, use, signal) => {
       signal.throwIfAborted();
-      const dispatcher = await dispatcherOf(file.profile);
+      const guard = file.profile.allowPrivateRedirects ? undefined : new RedirectGuard(file.url);
+      const dispatcher = await dispatcherOf(file.profile, guard);
       try {
-        return await use(await start(file, resume, dispatcher, signal));
+        return await use(await start({ file, dispatcher, guard, signal }, resume));
       } finally {
         // A body that was not read to its end must not keep its connection.
         await dispatcher.destroy();
@@ -50,13 +53,8 @@ export function httpSource(file: HttpFile): ByteSource {
 }
 
 /** A server that cannot go on where the last download stopped is asked for everything. */
-async function start(
-  file: HttpFile,
-  resume: ResumePoint | undefined,
-  dispatcher: Dispatcher,
-  signal: AbortSignal,
-): Promise<Download> {
-  const wanted = { dispatcher, signal, file };
+async function start(wanted: Asking, resume: ResumePoint | undefined): Promise<Download> {
+  const { file } = wanted;
   if (resume !== undefined) {
     const { url, answer } = await follow(wanted, rangeHeaders(resume.fromBytes, undefined, resume.validators));
     if (answer.statusCode === 200) return bodyOf(answer, wanted, url);
@@ -78,6 +76,7 @@ async function start(
 interface Asking {
   readonly file: HttpFile;
   readonly dispatcher: Dispatcher;
+  readonly guard: RedirectGuard | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -131,6 +130,7 @@ async function follow(
       );
     }
     url = redirectOf(answer, url);
+    wanted.guard?.check(url);
   }
 }
 
@@ -195,7 +195,7 @@ function bodyOf(answer: Dispatcher.ResponseData, asking: Asking, url: URL): Body
   return {
     kind: "body",
     fromBytes: 0,
-    chunks: chunksOf(answer, url, lengthBytes, asking.signal),
+    chunks: chunksOf(answer, url, lengthBytes, asking),
     validators: validatorsOf(answer),
     ...(lengthBytes === undefined ? {} : { lengthBytes }),
     ...(lengthBytes === undefined || !hasRanges ? {} : rangeReader(answer, asking, url, lengthBytes)),
@@ -213,7 +213,7 @@ function restOf(
   return {
     kind: "body",
     fromBytes,
-    chunks: chunksOf(answer, url, lengthBytes - fromBytes, asking.signal),
+    chunks: chunksOf(answer, url, lengthBytes - fromBytes, asking),
     lengthBytes,
     validators: validatorsOf(answer),
     ...rangeReader(answer, asking, url, lengthBytes),
@@ -240,7 +240,7 @@ function rangeReader(
         }
         throw refused(url, part.statusCode, "has another file by now, or does not serve parts of it; try again");
       }
-      yield* chunksOf(part, url, toBytes - fromBytes, signal);
+      yield* chunksOf(part, url, toBytes - fromBytes, { ...asking, signal });
     },
   };
 }
@@ -252,14 +252,19 @@ async function* chunksOf(
   answer: Dispatcher.ResponseData,
   url: URL,
   lengthBytes: number | undefined,
-  signal: AbortSignal,
+  { file, signal }: Pick<Asking, "file" | "signal">,
 ): AsyncGenerator<Uint8Array> {
+  const drip = new DripWatch(file.profile);
   let received = 0;
   try {
     for await (const chunk of answer.body) {
       if (!(chunk instanceof Uint8Array)) throw new TypeError("a body chunk is not bytes");
       received += chunk.length;
+      if (drip.isTooSlow(chunk.length)) {
+        throw unavailable(url, `sends less than ${file.profile.idleMinBytes} bytes in idleTimeoutMs (idleMinBytes)`);
+      }
       yield chunk;
+      drip.resume();
     }
   } catch (error) {
     signal.throwIfAborted();

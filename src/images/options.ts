@@ -61,8 +61,12 @@ export interface TransportProfile {
   readonly headersTimeoutMs: number;
   /** That a download may stand still. */
   readonly idleTimeoutMs: number;
+  /** That a download must bring in that time. */
+  readonly idleMinBytes: number;
   /** Followed, never from https to http. */
   readonly maxRedirects: number;
+  /** From public servers to private addresses, and from anywhere to link-local ones. */
+  readonly allowPrivateRedirects: boolean;
 }
 
 /** A profile in which nothing was set. */
@@ -71,5 +75,7 @@ export const PROFILE_DEFAULTS: TransportProfile = {
   connectTimeoutMs: 15_000,
   headersTimeoutMs: 60_000,
   idleTimeoutMs: 60_000,
+  idleMinBytes: 65_536,
   maxRedirects: 5,
+  allowPrivateRedirects: false,
 };

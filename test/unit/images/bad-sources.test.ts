@@ -168,6 +168,23 @@ const sources: readonly BadSource[] = [
     message: /idleTimeoutMs/,
   },
   {
+    what: "a body that drips",
+    answer: (_request, response) => {
+      response.writeHead(200, { "content-length": String(good.length) });
+      const dripping = setInterval(() => response.write("x"), 10);
+      response.once("close", () => clearInterval(dripping));
+    },
+    images: { profiles: { default: { idleTimeoutMs: 500 } } },
+    failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
+    message: /idleMinBytes/,
+  },
+  {
+    what: "a redirect to where clouds keep credentials",
+    answer: status(302, { location: "http://169.254.169.254/latest/meta-data" }),
+    failure: { code: "IMAGE_SOURCE_REFUSED" },
+    message: /private network \(169\.254\.169\.254\); allow that with allowPrivateRedirects/,
+  },
+  {
     what: "something that is not HTTP",
     answer: (request) => void request.socket.end("SSH-2.0-OpenSSH\r\n"),
     failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
