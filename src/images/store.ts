@@ -4,6 +4,7 @@ import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
 import { KeyedLock } from "../lib/keyed-lock.ts";
+import { mountPointOf } from "../lib/mount-point.ts";
 import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 import type { ImageDigest, MachineId } from "../model/ids.ts";
@@ -151,7 +152,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   }
 
   async usage(): Promise<FilesystemUsage> {
-    return { mountpoint: this.#layout.rootPath, ...(await measure(this.#layout)) };
+    return { mountpoint: await mountPointOf(this.#layout.rootPath), ...(await measure(this.#layout)) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

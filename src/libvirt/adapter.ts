@@ -143,7 +143,11 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     const pid = await this.#pidOf(own.ref);
     if (pid === undefined) return false;
     this.#log.warn("QEMU answers nothing: killing it", { machine: own.machineId, pid });
-    process.kill(pid, "SIGKILL");
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // ESRCH: it ended by itself in between.
+    }
     const isOff = async (): Promise<true | undefined> =>
       (await this.#sight(own, signal))?.condition.is === "on" ? undefined : true;
     await poll(isOff, { firstMs: 50, maxMs: 1_000 }, signal);

@@ -3,6 +3,7 @@ import type { Image } from "../model/image.ts";
 import type { RegistryCredentials } from "../model/registry-credentials.ts";
 
 export interface FilesystemUsage {
+  /** Of the filesystem: the kubelet takes two that differ for two disks, and evicts by the one that is full. */
   readonly mountpoint: string;
   readonly usedBytes: number;
   readonly usedInodes: number;

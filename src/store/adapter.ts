@@ -4,6 +4,7 @@ import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, statfs } from
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
 import { folderUsage } from "../lib/folder-usage.ts";
+import { mountPointOf } from "../lib/mount-point.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineState } from "../model/machine.ts";
@@ -67,8 +68,8 @@ class DiskPodStore implements PodStore {
   }
 
   async usage(): Promise<FilesystemUsage> {
-    const mountpoint = layout.podsFolder(this.#at);
-    return { mountpoint, ...(await folderUsage(mountpoint)) };
+    const folderPath = layout.podsFolder(this.#at);
+    return { mountpoint: await mountPointOf(folderPath), ...(await folderUsage(folderPath)) };
   }
 
   async addPod({ facts, state }: PodRecord): Promise<void> {
