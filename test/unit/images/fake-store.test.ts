@@ -12,6 +12,7 @@ imageStoreContract(async () => {
     },
     absentName: "vmlet.dev/https/fake/absent.qcow2",
     hasBytes: async (digest) => store.hasBytes(digest),
+    reopen: async () => store, // its memory is what the others have on disk
     [Symbol.asyncDispose]: async () => {},
   };
 });
