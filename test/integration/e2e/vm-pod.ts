@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  type AuthConfig,
   ContainerConfig,
   ContainerState,
   type ContainerStatus,
@@ -19,6 +20,8 @@ type DeepPartial<T> = T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } 
 export interface VmPodOptions {
   readonly name?: string;
   readonly image?: string;
+  /** The pull secret. */
+  readonly auth?: AuthConfig;
   /** For what is waited for while the guest boots; BOOT_LIMIT_MS when absent. */
   readonly bootLimitMs?: number;
   readonly pod?: DeepPartial<PodSandboxConfig>;
@@ -46,10 +49,10 @@ export class VmPod {
 
   /** Pulled and run: a pod with a network and no container yet. */
   static async run(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
-    const { name = "web", image = node.tinyImage, bootLimitMs = BOOT_LIMIT_MS } = options;
+    const { name = "web", image = node.tinyImage, auth, bootLimitMs = BOOT_LIMIT_MS } = options;
     const podConfig = podConfigOf(node, name, options.pod);
     const containerConfig = containerConfigOf(image, options.container);
-    await node.cri.image.pullImage({ image: containerConfig.image, auth: undefined, sandboxConfig: podConfig }, signal);
+    await node.cri.image.pullImage({ image: containerConfig.image, auth, sandboxConfig: podConfig }, signal);
     const request = { config: podConfig, runtimeHandler: "vmlet" };
     const { podSandboxId } = await node.cri.runtime.runPodSandbox(request, signal);
     return new VmPod(node, { podId: podSandboxId, podConfig, containerConfig, bootLimitMs });
