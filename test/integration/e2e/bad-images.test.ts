@@ -1,6 +1,6 @@
 // Images that cannot be had or must not be used: the kubelet is told which, why and what to do, and no byte stays.
 
-import { createHash } from "node:crypto";
+import { createHash, randomFillSync } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -200,7 +200,7 @@ describe("a node whose disk is full", () => {
   test("gives up an image of unknown length when it has no more room, and has the room again", async () => {
     const before = await files();
     server.on("/endless", (_request, response) => {
-      const disk8M = raw(16_384);
+      const disk8M = randomFillSync(Buffer.from(raw(16_384)), 512); // zeros would take no room
       response.writeHead(200); // chunked: no length
       response.end(disk8M);
     });
