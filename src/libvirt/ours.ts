@@ -82,6 +82,8 @@ export class OwnDomains {
         { domain: ref },
         signal,
       );
+      const meanwhile = this.#known.get(ref.uuid); // we defined it ourselves, and the event overtook the answer
+      if (meanwhile !== undefined && meanwhile !== "foreign") return meanwhile;
       const owner = ownerOfDomainXml(xml);
       const own = owner === undefined ? undefined : { ...owner, ref, hasRun: false, isFresh: false };
       this.#known.set(ref.uuid, own ?? "foreign");
