@@ -1,5 +1,6 @@
 // What went wrong in CNI, in our words.
 
+import { errorCodeOf } from "../lib/error-code.ts";
 import { VmletError } from "../model/failure.ts";
 
 /** `cniCode` 0: the plugin gave none, because it hung, crashed, is missing or printed garbage. */
@@ -13,5 +14,5 @@ export function notConfigured(folderPath: string, message: string): VmletError {
 
 /** True for a system error of that code: `ENOENT`, `ETXTBSY`. */
 export function isSystemError(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
+  return errorCodeOf(error) === code;
 }

@@ -3,6 +3,7 @@
 import { open } from "node:fs/promises";
 import { parseDocument } from "yaml";
 import type { z } from "zod";
+import { errorCodeOf } from "../lib/error-code.ts";
 import { VmletError } from "../model/failure.ts";
 import { knownKeysAt } from "./reference.ts";
 import { type Config, configSchema } from "./schema.ts";
@@ -48,7 +49,7 @@ async function readConfigFile(path: string, { mustExist }: { mustExist: boolean 
     return await file.readFile("utf8");
   } catch (error) {
     if (error instanceof VmletError) throw error;
-    if (!mustExist && error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (!mustExist && errorCodeOf(error) === "ENOENT") return undefined;
     const why = error instanceof Error ? error.message : String(error);
     throw broken(path, "", `cannot be read: ${why}; give the right path with --config`, error);
   }

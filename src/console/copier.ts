@@ -5,6 +5,7 @@
 // Only bytes before the *saved* position are punched out.
 
 import { type FileHandle, open } from "node:fs/promises";
+import { errorCodeOf } from "../lib/error-code.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ConsoleLogRequest } from "../ports/console-log.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -175,7 +176,7 @@ export class Copier implements AsyncDisposable {
       this.#source ??= await open(this.#request.consoleFilePath, "r");
       return (await this.#source.stat()).size;
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return 0;
+      if (errorCodeOf(error) === "ENOENT") return 0;
       throw error;
     }
   }

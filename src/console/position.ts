@@ -2,6 +2,7 @@
 
 import { open, rename, rm, writeFile } from "node:fs/promises";
 import { z } from "zod";
+import { errorCodeOf } from "../lib/error-code.ts";
 
 /** A file as the kernel knows it, whatever it is called now; `<device>:<inode>`. */
 export type FileIdentity = string;
@@ -53,7 +54,7 @@ export async function loadPosition(path: string): Promise<Position | undefined> 
     if (size > MAX_BYTES) throw new Error(`${path}: ${size} bytes, limit ${MAX_BYTES}`);
     text = await file.readFile("utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (errorCodeOf(error) === "ENOENT") return undefined;
     throw error;
   }
   const { v: _v, ...position } = positionV1.parse(JSON.parse(text));

@@ -3,6 +3,7 @@
 import { chmod, mkdir, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
+import { errorCodeOf } from "../lib/error-code.ts";
 import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 import type { Seed, SeedRequest } from "../ports/seed.ts";
@@ -91,7 +92,7 @@ async function writeContents(folderPath: string, contents: SeedContents, signal:
 }
 
 async function explained(error: unknown, seedPath: string, contents: SeedContents): Promise<unknown> {
-  const isFull = error instanceof Error && "code" in error && error.code === "ENOSPC";
+  const isFull = errorCodeOf(error) === "ENOSPC";
   const isToolFailure = error instanceof VmletError && error.failure.code === "TOOL_FAILED";
   if (!isFull && !isToolFailure) return error;
   const { bavail, bsize } = await statfs(dirname(seedPath));

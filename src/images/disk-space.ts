@@ -1,6 +1,7 @@
 // Free space: counted before a download begins, shared between those under way, and told when it runs out.
 
 import { statfs } from "node:fs/promises";
+import { errorCodeOf } from "../lib/error-code.ts";
 import { VmletError } from "../model/failure.ts";
 
 /** What one download still means to write. */
@@ -47,7 +48,7 @@ export async function freeBytesOf(folderPath: string): Promise<number> {
 
 /** ENOSPC and EDQUOT as our failure; anything else as it came. */
 export async function asDiskFull(error: unknown, folderPath: string, neededBytes: number): Promise<unknown> {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = errorCodeOf(error);
   if (code !== "ENOSPC" && code !== "EDQUOT") return error;
   return diskFull(folderPath, neededBytes, await freeBytesOf(folderPath), error);
 }

@@ -14,6 +14,7 @@ import {
   writeSync,
 } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
+import { errorCodeOf } from "../lib/error-code.ts";
 import {
   type Checkpoint,
   type DiskTask,
@@ -143,7 +144,7 @@ function serve(start: WorkerStart): void {
 
 function failed(error: unknown): Reply {
   const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+  const code = errorCodeOf(error);
   return { isDone: false, message, ...(code === undefined ? {} : { code }) };
 }
 

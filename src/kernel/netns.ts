@@ -2,6 +2,7 @@
 
 import { rm, statfs } from "node:fs/promises";
 import { basename } from "node:path";
+import { errorCodeOf } from "../lib/error-code.ts";
 import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 import type { PodId } from "../model/ids.ts";
@@ -55,7 +56,7 @@ export async function isPinnedNetns(path: string): Promise<boolean> {
   try {
     return (await statfs(path)).type === NSFS_MAGIC;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    if (errorCodeOf(error) === "ENOENT") return false;
     throw error;
   }
 }

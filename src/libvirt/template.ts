@@ -3,6 +3,7 @@
 import { constants } from "node:fs";
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { errorCodeOf } from "../lib/error-code.ts";
 import { invalid, VmletError } from "../model/failure.ts";
 import { child, parseXml, type XmlElement } from "./xml.ts";
 
@@ -121,7 +122,7 @@ async function templateNames(folderPath: string): Promise<readonly string[]> {
 }
 
 function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
+  return errorCodeOf(error) === code;
 }
 
 function broken(path: string, why: string, cause?: unknown): VmletError {

@@ -3,6 +3,7 @@
 import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
+import { errorCodeOf } from "../lib/error-code.ts";
 import { folderUsage } from "../lib/folder-usage.ts";
 import { mountPointOf } from "../lib/mount-point.ts";
 import { VmletError } from "../model/failure.ts";
@@ -146,8 +147,8 @@ class DiskPodStore implements PodStore {
       await syncFolder(parentPath);
     } catch (error) {
       await rm(stagingPath, { recursive: true, force: true });
-      if (codeOf(error) === "ENOENT" && owner !== undefined) throw podNotFound(owner);
-      if (codeOf(error) === "ENOTEMPTY" || codeOf(error) === "EEXIST") {
+      if (errorCodeOf(error) === "ENOENT" && owner !== undefined) throw podNotFound(owner);
+      if (errorCodeOf(error) === "ENOTEMPTY" || errorCodeOf(error) === "EEXIST") {
         throw new VmletError({ code: "NAME_TAKEN", name: id, holder: id }, `${id}: there is a record of it already`);
       }
       throw await diskFullOr(error, parentPath);
@@ -158,7 +159,7 @@ class DiskPodStore implements PodStore {
     try {
       await writeFileAtomically(path, content, { mode: FILE_MODE });
     } catch (error) {
-      if (codeOf(error) === "ENOENT") throw notFound();
+      if (errorCodeOf(error) === "ENOENT") throw notFound();
       throw await diskFullOr(error, path);
     }
   }
@@ -171,7 +172,7 @@ async function removeFolder(parentPath: string, id: string): Promise<void> {
   try {
     await rename(join(parentPath, id), tombstonePath);
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return;
+    if (errorCodeOf(error) === "ENOENT") return;
     throw error;
   }
   await syncFolder(parentPath);
@@ -193,7 +194,7 @@ async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);
   } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
+    if (errorCodeOf(error) !== "EEXIST") throw error;
   }
   await chmod(path, FOLDER_MODE); // whatever the umask made of it
 }
@@ -202,7 +203,7 @@ async function namesIn(folderPath: string): Promise<readonly string[]> {
   try {
     return await readdir(folderPath);
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return [];
+    if (errorCodeOf(error) === "ENOENT") return [];
     throw error;
   }
 }
@@ -217,7 +218,7 @@ async function findQemuUid(): Promise<number | undefined> {
 }
 
 async function diskFullOr(error: unknown, path: string): Promise<unknown> {
-  if (codeOf(error) !== "ENOSPC" && codeOf(error) !== "EDQUOT") return error;
+  if (errorCodeOf(error) !== "ENOSPC" && errorCodeOf(error) !== "EDQUOT") return error;
   const { bavail, bsize } = await statfs(join(path, "..")).catch(() => ({ bavail: 0, bsize: 0 }));
   return new VmletError(
     { code: "DISK_FULL", path, neededBytes: ROOM_FOR_RECORDS_BYTES, freeBytes: bavail * bsize },
@@ -228,7 +229,3 @@ async function diskFullOr(error: unknown, path: string): Promise<unknown> {
 
 const podNotFound = (podId: PodId): VmletError =>
   new VmletError({ code: "POD_NOT_FOUND", podId }, `pod ${podId}: no record, it was removed`);
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-}

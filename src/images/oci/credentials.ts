@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
+import { errorCodeOf } from "../../lib/error-code.ts";
 import { VmletError } from "../../model/failure.ts";
 import { decodeAuth, type RegistryCredentials } from "../../model/registry-credentials.ts";
 import { registryHostOf } from "./name.ts";
@@ -29,7 +30,7 @@ export async function readNodeCredentials(path: string): Promise<NodeCredentials
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return new Map();
+    if (errorCodeOf(error) === "ENOENT") return new Map();
     throw broken(path, "cannot be read", error);
   }
   try {

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse } from "smol-toml";
 import { z } from "zod";
+import { errorCodeOf } from "../../lib/error-code.ts";
 import { VmletError } from "../../model/failure.ts";
 
 /** One place that answers for a registry. */
@@ -116,7 +117,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = errorCodeOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
     throw broken(path, "cannot be read", error);
   }
