@@ -5,25 +5,30 @@ import { cpus, totalmem } from "node:os";
 import { dirname } from "node:path";
 import { output } from "../test/node/command.ts";
 
-/** `value`, `p99` and the baseline's are in `unit`; `ratio` is value over baselineValue. */
+/**
+ * `value`, `p99` and the baseline's are in `unit`; `ratio` is value over baselineValue. A row without a baseline is a
+ * figure that stands by itself.
+ */
 export interface Row {
   readonly name: string;
-  readonly unit: "ms";
+  readonly unit: "ms" | "MiB" | "MB/s";
   /** The median. */
   readonly value: number;
   readonly p99?: number;
   /** What was done by hand in turn with ours. */
-  readonly baseline: string;
-  readonly baselineValue: number;
+  readonly baseline?: string;
+  readonly baselineValue?: number;
   readonly baselineP99?: number;
-  readonly ratio: number;
-  /** The ratio that is not to be passed; null: `why` says why there is none. */
+  readonly ratio?: number;
+  /** Not to be passed by the ratio, or by the figure where there is none; null: `why` says why there is none. */
   readonly target: number | null;
   readonly met: boolean | null;
   readonly why?: string;
   /** How many of each side. */
   readonly runs: number;
 }
+
+type Target = number | { readonly none: string };
 
 export interface Measured {
   readonly name: string;
@@ -32,7 +37,14 @@ export interface Measured {
   readonly baselineMs: readonly number[];
   /** Enough runs for a 99th percentile to mean something. */
   readonly hasTail?: true;
-  readonly target: number | { readonly none: string };
+  readonly target: Target;
+}
+
+export interface Figure {
+  readonly name: string;
+  readonly unit: Row["unit"];
+  readonly values: readonly number[];
+  readonly target: Target;
 }
 
 export function rowOf({ name, baseline, oursMs, baselineMs, hasTail, target }: Measured): Row {
@@ -48,9 +60,20 @@ export function rowOf({ name, baseline, oursMs, baselineMs, hasTail, target }: M
     baselineValue: round(baselineValue),
     ...(hasTail ? { baselineP99: round(quantile(baselineMs, 0.99)) } : {}),
     ratio,
-    ...(typeof target === "number" ? { target, met: ratio <= target } : { target: null, met: null, why: target.none }),
+    ...judged(ratio, target),
     runs: Math.min(oursMs.length, baselineMs.length),
   };
+}
+
+/** For what has nothing to stand beside: memory, a delay. */
+export function figureOf({ name, unit, values, target }: Figure): Row {
+  const value = round(quantile(values, 0.5));
+  return { name, unit, value, ...judged(value, target), runs: values.length };
+}
+
+function judged(value: number, target: Target): Pick<Row, "target" | "met" | "why"> {
+  if (typeof target === "number") return { target, met: value <= target };
+  return { target: null, met: null, why: target.none };
 }
 
 /** Each value is one that was measured: no interpolation. */
@@ -62,22 +85,23 @@ function quantile(values: readonly number[], q: number): number {
 }
 
 export function printTable(rows: readonly Row[]): void {
-  const header = ["what", "ms", "p99", "by hand", "p99", "ratio", "target", "", "by hand is"];
+  const header = ["what", "", "unit", "p99", "by hand", "p99", "ratio", "target", "", "by hand is"];
   const cells = rows.map((row) => [
     row.name,
     text(row.value),
+    row.unit,
     text(row.p99),
     text(row.baselineValue),
     text(row.baselineP99),
-    row.ratio.toFixed(2),
+    text(row.ratio),
     row.target === null ? "-" : row.target.toFixed(2),
     row.met === null ? "" : row.met ? "met" : "MISSED",
-    row.baseline,
+    row.baseline ?? "",
   ]);
   const widths = header.map((title, column) =>
     Math.max(title.length, ...cells.map((line) => line[column]?.length ?? 0)),
   );
-  const isText = (column: number): boolean => column === 0 || column >= 7;
+  const isText = (column: number): boolean => column === 0 || column === 2 || column >= 8;
   for (const line of [header, ...cells]) {
     const padded = line.map((cell, column) =>
       isText(column) ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),

@@ -30,11 +30,11 @@ export function encodeLines(bytes: Buffer, { nowMs, maxLineBytes, flush }: Encod
   const stamp = rfc3339Nano(nowMs);
   const full = Buffer.from(`${stamp} stdout F `);
   const partial = Buffer.from(`${stamp} stdout P `);
-  const parts: Buffer[] = [];
+  const log = new GrowingBuffer(bytes.length * 2);
   let at = 0;
   let isLineOpen: boolean | undefined;
   const emit = (end: number, head: Buffer): void => {
-    parts.push(head, bytes.subarray(at, end), END);
+    log.append(head, bytes.subarray(at, end), END);
     at = end;
     isLineOpen = head === partial;
   };
@@ -48,13 +48,41 @@ export function encodeLines(bytes: Buffer, { nowMs, maxLineBytes, flush }: Encod
   while (bytes.length - at > maxLineBytes) emit(beforeCr(at + maxLineBytes), partial);
   const rest = flush === "ended" ? bytes.length : beforeCr(bytes.length);
   if (flush !== "waiting" && rest > at) emit(rest, partial);
-  return { log: Buffer.concat(parts), consumedBytes: at, isLineOpen };
+  return { log: log.whole(), consumedBytes: at, isLineOpen };
 }
 
 /** A line of our own in the log, on a line of its own. */
 export function markerLine(text: string, { nowMs, closesLine }: { nowMs: number; closesLine: boolean }): Buffer {
   const stamp = rfc3339Nano(nowMs);
   return Buffer.from(`${closesLine ? `${stamp} stdout F \n` : ""}${stamp} stdout F [vmlet: ${text}]\n`);
+}
+
+/** Concatenates as it goes: a flood of short lines is too many pieces to keep. */
+class GrowingBuffer {
+  #bytes: Buffer;
+  #length = 0;
+
+  constructor(capacityBytes: number) {
+    this.#bytes = Buffer.allocUnsafe(capacityBytes);
+  }
+
+  append(...pieces: readonly Buffer[]): void {
+    for (const piece of pieces) {
+      while (this.#length + piece.length > this.#bytes.length) this.#grow();
+      this.#bytes.set(piece, this.#length);
+      this.#length += piece.length;
+    }
+  }
+
+  whole(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #grow(): void {
+    const larger = Buffer.allocUnsafe(Math.max(1024, this.#bytes.length * 2));
+    larger.set(this.whole());
+    this.#bytes = larger;
+  }
 }
 
 /** UTC with nine digits. */

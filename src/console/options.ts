@@ -23,8 +23,8 @@ export const CONSOLE_DEFAULTS: ConsoleOptions = {
   activePollMs: 40,
   safetyPollMs: 10_000,
   backlogCapBytes: 128 << 20,
-  readBytes: 64 << 10,
+  readBytes: 512 << 10,
   maxLineBytes: 16 << 10,
-  punchBatchBytes: 4 << 20,
+  punchBatchBytes: 16 << 20,
   replayBytes: 1 << 20,
 };
