@@ -7,7 +7,8 @@ import { redact } from "./config/redact.ts";
 import type { Config } from "./config/schema.ts";
 import { createConsoleLogs } from "./console/adapter.ts";
 import { serveCri } from "./cri/serve.ts";
-import { createEngine } from "./engine/engine.ts";
+import { takeCensus } from "./engine/census.ts";
+import { createEngine, type Engine } from "./engine/engine.ts";
 import type { EngineOptions, Ports } from "./engine/parts.ts";
 import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
@@ -18,10 +19,13 @@ import { createHostFiles } from "./kernel/host-files.ts";
 import { createNetns } from "./kernel/netns.ts";
 import { createWiring } from "./kernel/wiring.ts";
 import { run } from "./lib/spawn.ts";
+import { vmletVersion } from "./lib/version.ts";
 import { openHypervisor } from "./libvirt/adapter.ts";
 import type { Logger } from "./ports/logger.ts";
 import { openPodStore } from "./store/adapter.ts";
 import { claimStateFolder } from "./store/claim.ts";
+import { Metrics } from "./telemetry/metrics.ts";
+import { serveMetrics } from "./telemetry/metrics-server.ts";
 
 const SEED_TOOL_PATH = "/usr/bin/genisoimage";
 
@@ -32,6 +36,11 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const clock = { nowMs: () => Date.now() };
 
   parts.use(await claimStateFolder(stateFolderPath));
+  const metrics = new Metrics(vmletVersion());
+  const served: { engine?: Engine } = {};
+  const whyNotReady = async (asking: AbortSignal) => await whyNotServed(served.engine, asking);
+  const { registry } = metrics;
+  parts.use(serveMetrics(config.metrics.listen, { registry, whyNotReady, log: log.child("metrics") }));
   const store = await openPodStore({ stateFolderPath, runFolderPath }, { log: log.child("store") }, signal);
   const images = parts.use(
     await openImageStore(
@@ -41,6 +50,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     ),
   );
   const hypervisor = parts.use(await openHypervisor(config.libvirt, { log: log.child("libvirt") }, signal));
+  hypervisor.listen(({ type }) => type === "reconnected" && metrics.libvirtReconnected());
   const network = createNetwork(
     { ...config.cni, cacheFolderPath: join(stateFolderPath, "cni") },
     { run, log: log.child("cni") },
@@ -61,17 +71,32 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     log: log.child("engine"),
     netns: createNetns({ run }),
     network,
+    observer: metrics,
     seed: createSeed({ run, isoTool: SEED_TOOL_PATH }),
     store,
     wiring,
   };
   const living = parts.use(createEngine(ports, engineOptions(config), await store.load(signal)));
+  metrics.ask({
+    census: () => takeCensus(living.engine.pods),
+    images: () => images.list(),
+    imageStoreBytes: async () => (await images.usage()).usedBytes,
+  });
   await recoverIfPossible(living, log, signal); // before anyone may call
   const cgroupDriver = config.cgroupDriver === "auto" ? cgroupDriverOfNode() : config.cgroupDriver;
   const { socketPath } = config;
-  const serveOptions = { socketPath, cgroupDriver, effectiveConfig: redact(config), log: log.child("cri") };
+  const effectiveConfig = redact(config);
+  const serveOptions = { socketPath, cgroupDriver, effectiveConfig, log: log.child("cri"), observer: metrics };
   parts.use(await serveCri(serveOptions, living.engine));
+  served.engine = living.engine;
+  parts.defer(() => void delete served.engine);
   return parts.move();
+}
+
+async function whyNotServed(engine: Engine | undefined, signal: AbortSignal): Promise<string | undefined> {
+  if (engine === undefined) return "CRI is not served";
+  const health = await engine.health(signal);
+  return health.isReady ? undefined : `libvirtd: ${health.why}`;
 }
 
 /** Without libvirtd the lists are still served from the records; the engine goes on trying. */

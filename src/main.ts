@@ -1,13 +1,15 @@
 // argv, signals, exit code.
 
-import { readFileSync } from "node:fs";
 import { flushCompileCache } from "node:module";
 import { createProgram } from "./cli/program.ts";
 import { type ConfigSource, loadConfig } from "./config/load.ts";
 import { redact } from "./config/redact.ts";
 import { startDaemon } from "./daemon.ts";
 import { stopSignal } from "./lib/stop-signal.ts";
+import { vmletVersion } from "./lib/version.ts";
 import { createLogger } from "./telemetry/log.ts";
+
+const version = vmletVersion();
 
 async function serve(source: ConfigSource): Promise<void> {
   const config = await loadConfig(source);
@@ -39,9 +41,6 @@ async function serve(source: ConfigSource): Promise<void> {
   log.info("stopped");
 }
 
-const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
 try {
   await createProgram(version, { serve }).parseAsync();
   process.exit(0); // nothing may keep a finished program alive

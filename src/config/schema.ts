@@ -8,6 +8,7 @@ import { imagesSection } from "./images.ts";
 import { kernelSection } from "./kernel.ts";
 import { libvirtSection } from "./libvirt.ts";
 import { machineSection } from "./machine.ts";
+import { metricsSection } from "./metrics.ts";
 
 export const configSchema = z.strictObject({
   socketPath: absolutePath().default("/run/vmlet/vmlet.sock").describe("Unix socket on which CRI is served, mode 0600"),
@@ -29,6 +30,7 @@ export const configSchema = z.strictObject({
   kernel: kernelSection,
   machine: machineSection,
   console: consoleSection,
+  metrics: metricsSection,
 });
 
 /** What is in effect: flags over file over defaults. Frozen to the last level, whatever the type of a list says. */

@@ -1,6 +1,12 @@
 // Between gRPC's callbacks and our functions: a signal in, an answer or one status out. Logging is here and only here.
 
-import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  status,
+} from "@grpc/grpc-js";
 import type { Logger } from "../ports/logger.ts";
 import { statusOf } from "./status.ts";
 
@@ -8,13 +14,23 @@ import { statusOf } from "./status.ts";
 export type Unary<Request, Response> = (request: Request, signal: AbortSignal) => Promise<Response> | Response;
 
 /** Answers in pieces. */
-export type Streamed<Request, Response> = (request: Request, signal: AbortSignal) => Iterable<Response>;
+export type Streamed<Request, Response> = (
+  request: Request,
+  signal: AbortSignal,
+) => Iterable<Response> | AsyncIterable<Response>;
+
+/** Hears of every call. */
+export interface RpcObserver {
+  /** @returns to be called once it has ended, with gRPC's name for how. */
+  rpcBegan(rpc: string): (code: string) => void;
+}
 
 export interface HandlerOptions {
   readonly rpc: string;
   /** Reads are asked every second: they log at debug. */
   readonly isRead: boolean;
   readonly log: Logger;
+  readonly observer?: RpcObserver | undefined;
   /** Milliseconds that the call may take; absent: the caller's patience is the limit. */
   readonly limitMs?: number;
 }
@@ -42,7 +58,7 @@ export function streamed<Request, Response>(
   return (call) => {
     void observed(call, options, async (signal) => {
       try {
-        for (const piece of answer(call.request, signal)) {
+        for await (const piece of answer(call.request, signal)) {
           if (!call.write(piece)) await drained(call, signal);
         }
         call.end();
@@ -57,21 +73,24 @@ export function streamed<Request, Response>(
 /** Runs one call with a signal of its own and logs how it went. Never throws. */
 async function observed(
   call: Pick<ServerUnaryCall<unknown, unknown>, "on" | "cancelled">,
-  { rpc, isRead, log, limitMs }: HandlerOptions,
+  { rpc, isRead, log, limitMs, observer }: HandlerOptions,
   work: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const startedAtMs = performance.now();
+  const ended = observer?.rpcBegan(rpc);
   const caller = new AbortController();
   call.on("cancelled", () => caller.abort(new DOMException("the caller went away", "AbortError")));
   const tookMs = (): number => Math.round(performance.now() - startedAtMs);
   try {
     const limit = limitMs === undefined ? [] : [AbortSignal.timeout(limitMs)];
     await work(AbortSignal.any([caller.signal, ...limit]));
+    ended?.("OK");
     log[isRead ? "debug" : "info"]("rpc answered", { rpc, tookMs: tookMs() });
   } catch (error) {
-    const status = statusOf(error);
-    const facts = { rpc, tookMs: tookMs(), code: status.code, details: status.details };
-    if (status.isBug) log.error("rpc failed unforeseen", { ...facts, error });
+    const { code, details, isBug } = statusOf(error);
+    ended?.(status[code]);
+    const facts = { rpc, tookMs: tookMs(), code, details };
+    if (isBug) log.error("rpc failed unforeseen", { ...facts, error });
     else log[isRead ? "debug" : "warn"]("rpc refused", facts);
   }
 }

@@ -12,7 +12,7 @@ import { removeContainer } from "./container-remove.ts";
 import { startContainer } from "./container-start.ts";
 import { containerStatus } from "./container-status.ts";
 import { stopContainer } from "./container-stop.ts";
-import { type Streamed, streamed, type Unary, unary } from "./handler.ts";
+import { type RpcObserver, type Streamed, streamed, type Unary, unary } from "./handler.ts";
 import { imageFsInfo } from "./image-fs-info.ts";
 import { listImages, streamImages } from "./image-list.ts";
 import { pullImage } from "./image-pull.ts";
@@ -38,10 +38,11 @@ export interface ServiceOptions {
   /** Shown by `crictl info`; without secrets. */
   readonly effectiveConfig: unknown;
   readonly log: Logger;
+  readonly observer?: RpcObserver;
 }
 
 export function runtimeService(engine: Engine, options: ServiceOptions): RuntimeServiceServer {
-  const { read, write, slowWrite, pieces, notYet, notYetStreamed } = wrappers(options.log);
+  const { read, write, slowWrite, pieces, notYet, notYetStreamed } = wrappers(options);
   return {
     version: read("Version", version()),
     status: read("Status", status(engine, options.effectiveConfig)),
@@ -86,8 +87,8 @@ export function runtimeService(engine: Engine, options: ServiceOptions): Runtime
   };
 }
 
-export function imageService(engine: Engine, { log }: ServiceOptions): ImageServiceServer {
-  const { read, write, slowWrite, pieces } = wrappers(log);
+export function imageService(engine: Engine, options: ServiceOptions): ImageServiceServer {
+  const { read, write, slowWrite, pieces } = wrappers(options);
   return {
     listImages: read("ListImages", listImages(engine)),
     streamImages: pieces("StreamImages", streamImages(engine)),
@@ -98,21 +99,22 @@ export function imageService(engine: Engine, { log }: ServiceOptions): ImageServ
   };
 }
 
-function wrappers(log: Logger) {
+function wrappers({ log, observer }: ServiceOptions) {
+  const seen = { log, observer };
   const refuse = (rpc: string) => (): never => {
     throw new VmletError({ code: "NOT_IMPLEMENTED", rpc }, `${rpc} is not implemented by this version of vmlet`);
   };
   return {
     read: <Req, Res>(rpc: string, answer: Unary<Req, Res>): handleUnaryCall<Req, Res> =>
-      unary(answer, { rpc, isRead: true, log, limitMs: LIMIT_MS }),
+      unary(answer, { rpc, isRead: true, ...seen, limitMs: LIMIT_MS }),
     write: <Req, Res>(rpc: string, answer: Unary<Req, Res>): handleUnaryCall<Req, Res> =>
-      unary(answer, { rpc, isRead: false, log, limitMs: LIMIT_MS }),
+      unary(answer, { rpc, isRead: false, ...seen, limitMs: LIMIT_MS }),
     slowWrite: <Req, Res>(rpc: string, answer: Unary<Req, Res>, limit: { limitMs?: number }) =>
-      unary(answer, { rpc, isRead: false, log, ...limit }),
+      unary(answer, { rpc, isRead: false, ...seen, ...limit }),
     pieces: <Req, Res>(rpc: string, answer: Streamed<Req, Res>): handleServerStreamingCall<Req, Res> =>
-      streamed(answer, { rpc, isRead: true, log }),
-    notYet: <Req, Res>(rpc: string): handleUnaryCall<Req, Res> => unary(refuse(rpc), { rpc, isRead: true, log }),
+      streamed(answer, { rpc, isRead: true, ...seen }),
+    notYet: <Req, Res>(rpc: string): handleUnaryCall<Req, Res> => unary(refuse(rpc), { rpc, isRead: true, ...seen }),
     notYetStreamed: <Req, Res>(rpc: string): handleServerStreamingCall<Req, Res> =>
-      streamed(refuse(rpc), { rpc, isRead: true, log }),
+      streamed(refuse(rpc), { rpc, isRead: true, ...seen }),
   };
 }

@@ -126,6 +126,7 @@ async function abandonMachine(parts: Parts, { podId, machineId }: MachineFacts, 
     await parts.store.removeMachine(podId, machineId); // where the very first save failed half-way
   } catch (undoError) {
     parts.log.error("machine could not be undone", { machine: machineId, error: undoError });
+    parts.observer.undoFailed("create-machine");
     throw new SuppressedError(undoError, reason, "machine could not be undone");
   }
 }

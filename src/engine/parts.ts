@@ -10,6 +10,7 @@ import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Netns } from "../ports/netns.ts";
 import type { Network } from "../ports/network.ts";
+import type { Observer } from "../ports/observer.ts";
 import type { PodStore } from "../ports/pod-store.ts";
 import type { Seed } from "../ports/seed.ts";
 import type { Wiring } from "../ports/wiring.ts";
@@ -25,6 +26,7 @@ export interface Ports {
   readonly log: Logger;
   readonly netns: Netns;
   readonly network: Network;
+  readonly observer: Observer;
   readonly seed: Seed;
   readonly store: PodStore;
   readonly wiring: Wiring;

@@ -53,7 +53,7 @@ async function makePod(parts: Parts, spec: PodSpec, signal: AbortSignal): Promis
 
 /** Undoes a pod that did not come up. When that fails too, the pod stays listed for the next Stop. */
 export async function abandonPod(parts: Parts, record: PodRecord, reason: unknown): Promise<void> {
-  const { pods, log } = parts;
+  const { pods, log, observer } = parts;
   const { podId } = record.facts;
   try {
     if (pods.findPod(podId)) await pods.movePod(podId, { type: "stop-asked" });
@@ -61,6 +61,7 @@ export async function abandonPod(parts: Parts, record: PodRecord, reason: unknow
     await pods.dropPod(podId);
   } catch (undoError) {
     log.error("pod could not be undone", { pod: podId, error: undoError });
+    observer.undoFailed("run-pod");
     if (pods.findPod(podId)?.state.at === "stopping")
       await pods.movePod(podId, { type: "stop-failed", error: String(undoError) });
     throw new SuppressedError(undoError, reason, "pod could not be undone");

@@ -90,7 +90,7 @@ export async function connect(
 }
 
 async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, reason: unknown): Promise<void> {
-  const { pods, hypervisor, wiring, consoleLogs, log } = parts;
+  const { pods, hypervisor, wiring, consoleLogs, log, observer } = parts;
   const { podId, netnsPath } = pod.facts;
   try {
     await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
@@ -99,6 +99,7 @@ async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, rea
     await pods.moveMachine(machineId, { type: "start-undone" });
   } catch (undoError) {
     log.error("start could not be undone", { machine: machineId, error: undoError });
+    observer.undoFailed("start-machine");
     throw new SuppressedError(undoError, reason, "start could not be undone");
   }
 }

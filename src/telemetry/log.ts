@@ -1,6 +1,7 @@
 // The log: JSON lines, one object each, on stderr.
 
 import pino from "pino";
+import { escapeInvisible } from "../lib/printable.ts";
 import type { LogFields, Logger } from "../ports/logger.ts";
 import { loggable } from "./loggable.ts";
 
@@ -54,12 +55,4 @@ function cleaned(fields: LogFields | undefined): Record<string, unknown> {
     loggable(value),
   ]);
   return Object.fromEntries(entries);
-}
-
-// DEL, the C1 controls (a terminal may obey them), line separators and the marks that turn writing round. JSON leaves
-// them as they are; outside of strings they cannot occur in a line of ours.
-const INVISIBLE = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
-
-function escapeInvisible(line: string): string {
-  return line.replace(INVISIBLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -32,6 +32,7 @@ function daemonConfig({ config = {} }: NodeOptions, layout: NodeLayout): Record<
     runFolderPath: layout.runFolderPath,
     cni: { configFolderPath: layout.cniFolderPath },
     images: { allowHttp: true },
+    metrics: { listen: "127.0.0.1:0" }, // many nodes on one machine
     libvirt: { tcgCacheMiB: 256 }, // twice as fast a boot of Debian as with the default, for memory that test machines have
   };
   const merged: Record<string, unknown> = { ...own };

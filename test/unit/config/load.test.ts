@@ -130,3 +130,19 @@ images:
   expect(shown).toContain("proxy:3128");
   expect(shown).toContain("https://h/x?sig=REDACTED");
 });
+
+test.each([
+  ["127.0.0.1:10280", { host: "127.0.0.1", port: 10_280 }],
+  ["[::1]:0", { host: "::1", port: 0 }],
+  ["off", "off"],
+])("metrics.listen takes %s", (text, listen) => {
+  expect(parseConfig(JSON.stringify({ metrics: { listen: text } }), "c.yaml", []).metrics.listen).toEqual(listen);
+});
+
+test.each(["", "10280", ":10280", "localhost:1", "::1:1", "[127.0.0.1]:1", "127.0.0.1:65536", "127.0.0.1:-1", "on"])(
+  'metrics.listen refuses "%s"',
+  (text) => {
+    const parse = () => parseConfig(JSON.stringify({ metrics: { listen: text } }), "c.yaml", []);
+    expect(parse).toThrow("c.yaml: metrics.listen: must be `off`, `<ip>:<port>` or `[<ipv6>]:<port>`");
+  },
+);

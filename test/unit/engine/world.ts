@@ -36,6 +36,8 @@ export class World {
   readonly seed = new FakeSeed();
   readonly store = new FakePodStore();
   readonly wiring = new FakeWiring();
+  /** Operations whose undo failed. */
+  readonly undoFailures: string[] = [];
   /** Names of the changing port calls so far, in order. */
   readonly calls: string[] = [];
   /** Fails the call of that number, counted from when it was set. */
@@ -83,6 +85,7 @@ export class World {
       log: silentLog,
       netns: this.#watched("netns", this.netns),
       network: this.#watched("network", this.network),
+      observer: { undoFailed: (operation) => void this.undoFailures.push(operation) },
       seed: this.#watched("seed", this.seed),
       store: this.#watched("store", this.store),
       wiring: this.#watched("wiring", this.wiring),

@@ -1,0 +1,51 @@
+// npm run docs: docs/metrics.md from the metrics themselves.
+
+import { writeFileSync } from "node:fs";
+import { Metrics } from "../src/telemetry/metrics.ts";
+
+const HEAD = `# Metrics and health
+
+Made by \`npm run docs\` from \`src/telemetry/\`; a test fails when it is stale.
+
+The daemon serves plain HTTP on \`metrics.listen\` ([config.md](config.md)), \`127.0.0.1:10280\` unless told otherwise:
+
+\`\`\`sh
+curl http://127.0.0.1:10280/metrics
+\`\`\`
+
+| path | answers |
+|---|---|
+| \`/metrics\` | what is below, in Prometheus' text format |
+| \`/healthz\` | 200 while the process lives |
+| \`/readyz\` | 200 when CRI is served and libvirtd answers; otherwise 503 and the reason, on one line |
+
+Nobody is asked who they are, so no name of a pod, an image or a registry is in any label. To let Prometheus in from outside, give
+an address of the node. When the port is taken the daemon serves CRI all the same, logs it, and goes on trying.
+
+| metric | type | labels | what it is |
+|---|---|---|---|
+`;
+
+const FOOT = `
+Durations are histograms: \`histogram_quantile(0.99, sum by (le, method) (rate(vmlet_rpc_duration_seconds_bucket[5m])))\` is
+the 99th percentile by method. A \`method\` is CRI's name for it; a \`code\` is gRPC's (\`OK\`, \`NOT_FOUND\`, …).
+`;
+
+/** What a metric of prom-client has beside what its types tell. */
+interface Described {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly labelNames: readonly string[];
+}
+
+export function renderMetricsDocs(): string {
+  const metrics = new Metrics("0").registry.getMetricsAsArray() as unknown as readonly Described[];
+  return `${HEAD}${metrics.map(row).join("\n")}\n${FOOT}`;
+}
+
+function row({ name, help, type, labelNames }: Described): string {
+  return `| \`${name}\` | ${type} | ${labelNames.map((label) => `\`${label}\``).join(", ")} | ${help} |`;
+}
+
+if (import.meta.main) writeFileSync(new URL("../docs/metrics.md", import.meta.url), renderMetricsDocs());
