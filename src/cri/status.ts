@@ -35,6 +35,8 @@ const CODE_OF = {
   TOOL_FAILED: status.INTERNAL,
   RECORD_BROKEN: status.INTERNAL,
   TIMED_OUT: status.DEADLINE_EXCEEDED,
+  STREAMING_GONE: status.UNAVAILABLE,
+  STREAMING_BUSY: status.RESOURCE_EXHAUSTED, // the kubelet makes it a 429 with Retry-After
   NOT_IMPLEMENTED: status.UNIMPLEMENTED,
 } as const satisfies Record<Failure["code"], status>;
 

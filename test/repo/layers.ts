@@ -15,6 +15,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernel: ["ports", "model", "lib"],
   guest: ["ports", "model", "lib"],
   console: ["ports", "model", "lib"],
+  streaming: ["ports", "model", "lib"],
   store: ["ports", "model", "lib"],
   config: ["model", "lib"],
   telemetry: ["ports", "lib"],

@@ -1,0 +1,49 @@
+import type { Readable, Writable } from "node:stream";
+import type { MachineId } from "../model/ids.ts";
+
+/** How to get into one guest. Plain data: it crosses from the daemon to the streaming process. */
+export interface GuestTarget {
+  readonly machineId: MachineId;
+  /** `auto`: by ssh where the guest serves it, else by its agent. */
+  readonly way: "auto" | "ssh" | "agent";
+  /** The guest's user whose command it is; the agent knows only root. */
+  readonly user: string;
+  /** Absent: the machine has no port for it. */
+  readonly ssh?: { readonly socketPath: string; readonly keyFolderPath: string };
+}
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export interface GuestCommand {
+  /** At least one. Not a shell's: each item arrives as it is. */
+  readonly argv: readonly string[];
+  readonly isTty: boolean;
+}
+
+/** What is absent is not wanted: input is then empty and output thrown away. A terminal has no stderr of its own. */
+export interface GuestStreams {
+  readonly stdin?: Readable;
+  readonly stdout?: Writable;
+  readonly stderr?: Writable;
+  /** Of the terminal; the newest counts. */
+  readonly resizes?: AsyncIterable<TerminalSize>;
+}
+
+/**
+ * Commands inside a guest. Implemented by `src/guest/`; faked in `test/fakes/guest-exec.ts`; both MUST pass
+ * `test/contract/guest-exec.contract.ts`.
+ */
+export interface GuestExec {
+  /**
+   * Runs one command to its end and resolves to its exit code when all its output was taken. The code is as a shell's
+   * `$?`: 127 not found, 128 + n killed by signal n.
+   * `stdout` and `stderr` are ended then and not before; `stdin` may be left unread. Back-pressure reaches the command.
+   * A stream that breaks means that its reader went away: as a closed pipe to the command, no failure.
+   * @param signal Aborting kills the command in the guest and rejects with the signal's reason.
+   * @throws WRONG_STATE when the guest has no way in, saying what to install; MACHINE_NOT_FOUND
+   */
+  run(target: GuestTarget, command: GuestCommand, streams: GuestStreams, signal: AbortSignal): Promise<number>;
+}
