@@ -1,4 +1,4 @@
-// A redirect must not lead from the internet into the node's own network, whatever the name resolves to.
+// What a server says must not lead from the internet into the node's own network, whatever the name resolves to.
 
 import { lookup as dnsLookup, type LookupAddress } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
@@ -73,7 +73,7 @@ export class RedirectGuard {
 
   #refusal(host: string, address: string) {
     const to = host === address ? address : `${host}, which is ${address}`;
-    return refused(this.#first, 0, `redirects into a private network (${to}); allow that with allowPrivateRedirects`);
+    return refused(this.#first, 0, `leads into a private network (${to}); allow that with allowPrivateRedirects`);
   }
 }
 

@@ -4,9 +4,10 @@ import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { failsWith } from "../../model/failure.ts";
 import { refused } from "../http-errors.ts";
+import { chunksOf, hasIdentityEncoding, headerOf } from "../transport.ts";
 import { isOfSource, wrongDigest } from "./errors.ts";
 import type { Descriptor } from "./manifest.ts";
-import { chunksOf, cutOff, headersOf, type RegistryClient } from "./registry-client.ts";
+import type { RegistryClient } from "./registry-client.ts";
 
 /** Breaks in a row without a byte between them, */
 const MAX_FAILURES = 4;
@@ -75,22 +76,22 @@ async function openAt(
   const range = offset === 0 ? {} : { range: `bytes=${offset}-` };
   const { answer, url } = await client.get(`blobs/${digest}`, range, signal);
   const isPart = answer.statusCode === 206;
-  const encoding = headersOf(answer, "content-encoding");
-  const length = headersOf(answer, "content-length");
+  const length = headerOf(answer, "content-length");
   const wanted = isPart ? size - offset : size;
-  const isWrongPart = isPart && !headersOf(answer, "content-range").startsWith(`bytes ${offset}-`);
-  if (isWrongPart || (encoding !== "" && encoding !== "identity") || (length !== "" && Number(length) !== wanted)) {
+  const isWrongPart = isPart && !headerOf(answer, "content-range").startsWith(`bytes ${offset}-`);
+  if (isWrongPart || !hasIdentityEncoding(answer) || (length !== "" && Number(length) !== wanted)) {
     answer.body.destroy();
     if (isWrongPart) throw refused(url, answer.statusCode, `answers with other bytes than those from ${offset}`);
     if (length !== "" && Number(length) !== wanted) {
       throw refused(url, answer.statusCode, `announces ${length} bytes where the manifest tells ${wanted}`);
     }
-    throw refused(url, answer.statusCode, `sends the blob as ${encoding} although it was told not to`);
+    throw refused(url, answer.statusCode, "sends the blob compressed although it was told not to");
   }
-  return exactly(chunksOf(answer, url, signal), { url, wanted, skip: isPart ? 0 : offset });
+  const expected = { url, profile: client.profile, lengthBytes: wanted };
+  return exactly(chunksOf(answer, expected, signal), { url, wanted, skip: isPart ? 0 : offset });
 }
 
-/** Whole, or an error; without the bytes that are here already. */
+/** No more than was told; without the bytes that are here already. */
 async function* exactly(
   chunks: AsyncIterable<Uint8Array>,
   about: { readonly url: URL; readonly wanted: number; readonly skip: number },
@@ -103,5 +104,4 @@ async function* exactly(
     if (received > wanted) throw refused(url, 200, `sends more than the ${wanted} bytes that the manifest tells`);
     if (from < chunk.length) yield chunk.subarray(from);
   }
-  if (received < wanted) throw cutOff(url, received, wanted);
 }

@@ -5,6 +5,7 @@ import { createSecureContext, getCACertificates, type SecureContext } from "node
 import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { VmletError } from "../../model/failure.ts";
 import type { TransportProfile } from "../options.ts";
+import type { RedirectGuard } from "../private-address.ts";
 import type { Endpoint } from "./hosts.ts";
 
 /** Dispose to close what is open. */
@@ -14,13 +15,18 @@ export interface Connections extends AsyncDisposable {
 }
 
 /** @param profile For what the endpoint's own settings leave open. @throws CONFIG_INVALID: files that cannot be read. */
-export async function connectionsTo(endpoint: Endpoint, profile: TransportProfile): Promise<Connections> {
+export async function connectionsTo(
+  endpoint: Endpoint,
+  profile: TransportProfile,
+  guard: RedirectGuard | undefined,
+): Promise<Connections> {
   const trusted = await authoritiesOf(endpoint, profile);
   const [client] = endpoint.clients;
   const identity =
     client === undefined ? {} : { cert: await readPem(client.certPath), key: await readPem(client.keyPath) };
   const skipVerify = endpoint.skipVerify || profile.insecureSkipVerify;
-  const open = (context: SecureContext): Dispatcher => dispatcher(context, skipVerify, endpoint, profile);
+  const open = (secureContext: SecureContext): Dispatcher =>
+    dispatcher({ secureContext, rejectUnauthorized: !skipVerify }, endpoint, profile, guard);
   const own = open(createSecureContext({ ...trusted, ...identity }));
   const elsewhere = client === undefined ? own : open(createSecureContext(trusted));
   return {
@@ -30,16 +36,16 @@ export async function connectionsTo(endpoint: Endpoint, profile: TransportProfil
 }
 
 function dispatcher(
-  secureContext: SecureContext,
-  skipVerify: boolean,
+  tls: { readonly secureContext: SecureContext; readonly rejectUnauthorized: boolean },
   endpoint: Endpoint,
   profile: TransportProfile,
+  guard: RedirectGuard | undefined,
 ): Dispatcher {
-  const tls = { secureContext, rejectUnauthorized: !skipVerify };
   const timeout = profile.connectTimeoutMs;
   const proxyUrl = endpoint.proxyUrl ?? profile.proxyUrl;
-  if (proxyUrl === undefined) return new Agent({ connect: { ...tls, timeout } });
-  return new ProxyAgent({ uri: proxyUrl, requestTls: tls, connect: { timeout } });
+  // Behind a proxy it is the proxy that connects, and guards.
+  if (proxyUrl !== undefined) return new ProxyAgent({ uri: proxyUrl, requestTls: tls, connect: { timeout } });
+  return new Agent({ connect: { ...tls, timeout, ...(guard === undefined ? {} : { lookup: guard.lookup }) } });
 }
 
 /** An endpoint's authorities are trusted besides the usual ones: it may send us to storage that anyone knows. */

@@ -9,6 +9,7 @@ import { QCOW_MAGIC, startsWith } from "../foreign-formats.ts";
 import { refused } from "../http-errors.ts";
 import type { TransportProfile } from "../options.ts";
 import { peek } from "../peek.ts";
+import { headerOf } from "../transport.ts";
 import { readBlob } from "./blob.ts";
 import { findDisk } from "./container-disk.ts";
 import { credentialsFor, readNodeCredentials } from "./credentials.ts";
@@ -26,7 +27,7 @@ import {
   readDocument,
 } from "./manifest.ts";
 import type { OciTarget } from "./name.ts";
-import { headersOf, openClient, type RegistryClient, readAll } from "./registry-client.ts";
+import { openClient, type RegistryClient, readAll } from "./registry-client.ts";
 import { unpacked } from "./unpack.ts";
 
 export interface OciRequest {
@@ -144,15 +145,15 @@ async function ask(
   const wanted = "digest" in manifest ? manifest.digest : undefined;
   const path = `manifests/${"digest" in manifest ? manifest.digest : manifest.tag}`;
   const { answer, url } = await client.get(path, { accept: ACCEPTED_MANIFESTS }, signal);
-  const bytes = await readAll(answer, url, MAX_MANIFEST_BYTES, signal);
+  const bytes = await readAll({ answer, url }, client.profile, MAX_MANIFEST_BYTES, signal);
   const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
   if (!isImageDigest(digest)) throw new Error("unreachable: a sha256 is a digest");
   // With a tag the header is a hint; one that differs shows that something on the way changed the bytes.
-  const told = headersOf(answer, "docker-content-digest");
+  const told = headerOf(answer, "docker-content-digest");
   const expected = wanted ?? (isImageDigest(told) ? told : digest);
   if (expected !== digest) throw wrongDigest(image, "the manifest", expected, digest);
   if (answer.statusCode !== 200) throw refused(url, answer.statusCode, "answers with a part of the manifest");
-  return { digest, document: readDocument(image, bytes, headersOf(answer, "content-type")) };
+  return { digest, document: readDocument(image, bytes, headerOf(answer, "content-type")) };
 }
 
 async function manifestOf(

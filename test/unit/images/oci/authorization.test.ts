@@ -237,6 +237,38 @@ describe("a redirect", () => {
   });
 });
 
+describe("inwards", () => {
+  const inward = "http://[fe80::1]:9/";
+  const ways: readonly (readonly [string, Hook])[] = [
+    [
+      "a redirect",
+      (_request, response) => {
+        response.writeHead(307, { location: `${inward}v2/vm/manifests/latest` }).end();
+        return true;
+      },
+    ],
+    ["the name of a token server", wants("never", `Bearer realm="${inward}token"`)],
+  ];
+
+  test.each(ways)(
+    "%s is not followed to where clouds keep credentials, unless that is allowed",
+    async (_what, hook) => {
+      for (const allowPrivateRedirects of [false, true]) {
+        await using fixture = await openOciStore({ profiles: { default: { allowPrivateRedirects } } });
+        fixture.registry.hook = hook;
+        const pulling = fixture.under.store.pull(fixture.registry.nameOf("vm"), signal);
+        const expected = allowPrivateRedirects
+          ? { failure: { code: "IMAGE_SOURCE_UNAVAILABLE" } }
+          : {
+              failure: { code: "IMAGE_SOURCE_REFUSED" },
+              message: expect.stringMatching(/private network \(fe80::1\)/),
+            };
+        await expect(pulling).rejects.toMatchObject(expected);
+      }
+    },
+  );
+});
+
 describe("too many requests", () => {
   test("are waited out for as long as the server says", async () => {
     await using fixture = await openOciStore();
