@@ -45,7 +45,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const images = parts.use(
     await openImageStore(
       { ...config.images, rootPath: join(stateFolderPath, "images") },
-      { run, clock, log: log.child("images"), onProgress: logProgress(log.child("images")) },
+      { run, clock, log: log.child("images"), onProgress: logProgress(log.child("images")), observer: metrics },
       signal,
     ),
   );
@@ -80,6 +80,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   metrics.ask({
     census: () => takeCensus(living.engine.pods),
     images: () => images.list(),
+    pulls: () => images.pulls(),
     imageStoreBytes: async () => (await images.usage()).usedBytes,
   });
   await recoverIfPossible(living, log, signal); // before anyone may call

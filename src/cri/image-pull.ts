@@ -8,6 +8,7 @@ import type { Unary } from "./handler.ts";
 export const pullImage =
   ({ images }: Engine): Unary<PullImageRequest, PullImageResponse> =>
   async ({ image, auth }, signal) => {
-    const { digest } = await images.pull(required(image?.image, "image.image"), signal, credentialsOf(auth));
+    const reference = required(image?.image, "image.image");
+    const { digest } = await images.pull(reference, signal, credentialsOf(auth), { name: "cri" });
     return { imageRef: digest };
   };

@@ -97,6 +97,7 @@ export class Catalog {
     const records = this.#recordsOf(facts.digest);
     const references = records.map(({ reference }) => parseReference(reference));
     const repoDigests = records.map((record) => `${parseReference(record.reference).name}@${pinOf(record)}`);
+    const pulledAtMs = Math.max(...records.map((record) => record.pulledAtMs));
     return {
       digest: facts.digest,
       format: facts.format,
@@ -105,6 +106,7 @@ export class Catalog {
       repoTags: references.filter(hasNoDigest).map(formatReference).toSorted(),
       repoDigests: [...new Set(repoDigests)].toSorted(),
       isPinned: this.namesOf(facts.digest).some((reference) => this.#pinned.has(reference)),
+      ...(records.length === 0 ? {} : { pulledAtMs }),
     };
   }
 

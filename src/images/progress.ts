@@ -1,5 +1,6 @@
-// How far a pull is, told often enough for people and seldom enough for logs.
+// How far a pull is: exact for whoever looks, told seldom enough for logs.
 
+import type { ImagePull } from "../model/image-pull.ts";
 import type { Clock } from "../ports/clock.ts";
 
 export interface PullProgress {
@@ -12,25 +13,104 @@ export interface PullProgress {
   readonly isDone: boolean;
 }
 
-const INTERVAL_MS = 1000;
+interface MeterParts {
+  readonly clock: Clock;
+  /** At most once a second while bytes come, and when all have come. */
+  readonly tell: (progress: PullProgress) => void;
+  /** Each time: bytes that were not here before. */
+  readonly onFresh: (freshBytes: number) => void;
+}
 
-/** @returns to be called with the bytes received so far, and once more with the last figure at the end. */
-export function progressMeter(
-  about: { readonly image: string; readonly totalBytes?: number },
-  clock: Clock,
-  tell: (progress: PullProgress) => void,
-): { readonly received: (receivedBytes: number) => void; readonly done: (receivedBytes: number) => void } {
-  const startedAtMs = clock.nowMs();
-  let toldAtMs = startedAtMs;
-  const say = (receivedBytes: number, isDone: boolean): void => {
-    tell({ ...about, receivedBytes, tookMs: clock.nowMs() - startedAtMs, isDone });
-  };
-  return {
-    received: (receivedBytes) => {
-      if (clock.nowMs() - toldAtMs < INTERVAL_MS) return;
-      toldAtMs = clock.nowMs();
-      say(receivedBytes, false);
-    },
-    done: (receivedBytes) => say(receivedBytes, true),
-  };
+const TELL_EVERY_MS = 1_000;
+const SAMPLE_EVERY_MS = 250;
+/** The rate is that of these last milliseconds. */
+const WINDOW_MS = 5_000;
+
+/** Of one pull, from when it is wanted to its end. */
+export class PullMeter {
+  readonly #image: string;
+  readonly #parts: MeterParts;
+  readonly #startedAtMs: number;
+  #phase: ImagePull["phase"] = "asking";
+  #receivingSinceMs = 0;
+  #receivedBytes = 0;
+  #totalBytes: number | undefined;
+  #toldAtMs = 0;
+  /** The oldest first, at most as many as fit into the window. */
+  #samples: { readonly atMs: number; readonly bytes: number }[] = [];
+
+  constructor(image: string, parts: MeterParts) {
+    this.#image = image;
+    this.#parts = parts;
+    this.#startedAtMs = parts.clock.nowMs();
+  }
+
+  /** The source has answered. Again where a download begins anew. */
+  receiving(fromBytes: number, totalBytes: number | undefined): void {
+    const nowMs = this.#parts.clock.nowMs();
+    this.#phase = "receiving";
+    this.#receivedBytes = fromBytes;
+    this.#totalBytes = totalBytes;
+    this.#receivingSinceMs = nowMs;
+    this.#toldAtMs = nowMs;
+    this.#samples = [{ atMs: nowMs, bytes: fromBytes }];
+  }
+
+  received(receivedBytes: number): void {
+    const nowMs = this.#parts.clock.nowMs();
+    this.#parts.onFresh(Math.max(0, receivedBytes - this.#receivedBytes));
+    this.#receivedBytes = receivedBytes;
+    if (nowMs - (this.#samples.at(-1)?.atMs ?? 0) >= SAMPLE_EVERY_MS) {
+      this.#samples.push({ atMs: nowMs, bytes: receivedBytes });
+      this.#dropOldSamples(nowMs);
+    }
+    if (nowMs - this.#toldAtMs < TELL_EVERY_MS) return;
+    this.#toldAtMs = nowMs;
+    this.#tell(false);
+  }
+
+  /** All bytes are here, and are looked at. */
+  done(receivedBytes: number): void {
+    this.received(receivedBytes);
+    this.#phase = "checking";
+    this.#tell(true);
+  }
+
+  get hasReceived(): boolean {
+    return this.#phase !== "asking";
+  }
+
+  look(): Omit<ImagePull, "pullId" | "image" | "waiters"> {
+    return {
+      phase: this.#phase,
+      startedAtMs: this.#startedAtMs,
+      receivedBytes: this.#receivedBytes,
+      ...(this.#totalBytes === undefined ? {} : { totalBytes: this.#totalBytes }),
+      bytesPerSecond: this.#phase === "receiving" ? this.#rate() : 0,
+    };
+  }
+
+  #rate(): number {
+    const nowMs = this.#parts.clock.nowMs();
+    this.#dropOldSamples(nowMs);
+    const [oldest] = this.#samples;
+    if (oldest === undefined || nowMs <= oldest.atMs) return 0;
+    return Math.round(((this.#receivedBytes - oldest.bytes) / (nowMs - oldest.atMs)) * 1000);
+  }
+
+  /** One stays, so that a download that stands still is seen to. */
+  #dropOldSamples(nowMs: number): void {
+    const firstKept = this.#samples.findIndex(({ atMs }) => nowMs - atMs <= WINDOW_MS);
+    this.#samples.splice(0, firstKept === -1 ? this.#samples.length - 1 : firstKept);
+  }
+
+  #tell(isDone: boolean): void {
+    this.#parts.tell({
+      image: this.#image,
+      receivedBytes: this.#receivedBytes,
+      ...(this.#totalBytes === undefined ? {} : { totalBytes: this.#totalBytes }),
+      tookMs: this.#parts.clock.nowMs() - this.#receivingSinceMs,
+      isDone,
+    });
+  }
 }

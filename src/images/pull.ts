@@ -13,7 +13,7 @@ import type { StoreLayout } from "./layout.ts";
 import type { ImageOptions } from "./options.ts";
 import type { PartialFile, PartialFolder } from "./partial.ts";
 import { plainBody } from "./plain-body.ts";
-import { type PullProgress, progressMeter } from "./progress.ts";
+import type { PullMeter } from "./progress.ts";
 import { checkWithQemuImg } from "./qemu-img-check.ts";
 import { overConnections, RANGE_TIMING } from "./ranges.ts";
 import { receive } from "./receive.ts";
@@ -28,7 +28,7 @@ export interface FetchParts {
   readonly run: Run;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly onProgress?: (progress: PullProgress) => void;
+  readonly meter: PullMeter;
 }
 
 export type Fetched =
@@ -152,19 +152,19 @@ async function take(
   open: Writers,
   signal: AbortSignal,
 ): Promise<Fetched> {
-  const { options, layout, clock } = parts;
+  const { options, layout, meter } = parts;
   const { lengthBytes, fromBytes, validators } = body;
   if (lengthBytes === 0) throw refusal(image, "is empty");
   if (lengthBytes !== undefined && lengthBytes > options.maxImageBytes) {
     throw refusal(image, tooLarge(options.maxImageBytes));
   }
   using reservation = await reserve(parts, (lengthBytes ?? 0) - fromBytes);
-  const about = { image, ...(lengthBytes === undefined ? {} : { totalBytes: lengthBytes }) };
-  const meter = progressMeter(about, clock, (progress) => tell(parts, progress));
+  meter.receiving(fromBytes, lengthBytes);
   let seenBytes = fromBytes;
+  const onReceived = (receivedBytes: number): void => meter.received(receivedBytes);
   const overWire: Body = { ...body, chunks: overConnections(body, RANGE_TIMING, signal) };
   try {
-    const plain = await plainBody(overWire, { ...options, image, pin: source.pin, onReceived: meter.received }, signal);
+    const plain = await plainBody(overWire, { ...options, image, pin: source.pin, onReceived }, signal);
     const isPacked = plain.packedDigest !== undefined;
     const blob = await receive(plain.body, file, () => open.writer(), {
       image,
@@ -224,9 +224,4 @@ class Writers implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writer?.[Symbol.asyncDispose]();
   }
-}
-
-function tell({ log, onProgress }: FetchParts, progress: PullProgress): void {
-  log.debug("image download", { ...progress });
-  onProgress?.(progress);
 }

@@ -9,6 +9,7 @@ import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 import type { ImageDigest, MachineId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
+import type { ImagePull, PullCaller } from "../model/image-pull.ts";
 import { formatReference, type ImageReference, parseReference } from "../model/image-reference.ts";
 import type { RegistryCredentials } from "../model/registry-credentials.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -18,15 +19,15 @@ import type { ByteSource, Validators } from "./byte-source.ts";
 import { Catalog } from "./catalog.ts";
 import { asDiskFull, SpaceLedger } from "./disk-space.ts";
 import { type HttpFile, httpSource } from "./http-source.ts";
-import { JoinedWork } from "./joined-work.ts";
 import { allocatedBytesOf, layoutOf, makeFolders, measure, type StoreLayout } from "./layout.ts";
 import { fingerprintOf } from "./oci/credentials.ts";
 import { withOciSource } from "./oci/fetch.ts";
 import type { OciTarget } from "./oci/name.ts";
 import { type ImageOptions, PROFILE_DEFAULTS } from "./options.ts";
 import { PartialFolder } from "./partial.ts";
-import type { PullProgress } from "./progress.ts";
+import type { PullMeter, PullProgress } from "./progress.ts";
 import { type Fetched, type FetchParts, type Wanted, withImage } from "./pull.ts";
+import { type PullObserver, Pulls } from "./pulls.ts";
 import { type BlobFacts, encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
 import { checkNames, type HttpSource, limitBacktracking, sourceOf } from "./translation.ts";
@@ -40,7 +41,11 @@ export interface ImageStoreParts {
   readonly log: Logger;
   /** Told at most once a second for each download, and at its end. */
   readonly onProgress?: (progress: PullProgress) => void;
+  readonly observer?: PullObserver;
 }
+
+/** Whoever does not say who he is. */
+const UNNAMED: PullCaller = { name: "unnamed" };
 
 /**
  * Opens the store in `options.rootPath`, taking up what the last run left: broken records are logged, cut downloads
@@ -74,9 +79,9 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   readonly #catalog: Catalog;
   /** Files of holds that do not tell what they hold: until they are released nothing may be deleted. */
   readonly #unreadableHolds: Set<string>;
-  readonly #fetching: FetchParts;
+  readonly #fetching: Omit<FetchParts, "meter">;
   readonly #lock = new KeyedLock();
-  readonly #pulls = new JoinedWork<Image>();
+  readonly #pulls: Pulls;
 
   constructor(
     options: ImageOptions,
@@ -92,17 +97,34 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     this.#unreadableHolds = new Set(unreadableHolds);
     const ledger = new SpaceLedger(layout.rootPath);
     this.#fetching = { ...parts, options, layout, ledger, partials: new PartialFolder(layout.partialPath) };
+    this.#pulls = new Pulls(parts);
   }
 
-  async pull(text: string, signal: AbortSignal, credentials?: RegistryCredentials): Promise<Image> {
+  async pull(
+    text: string,
+    signal: AbortSignal,
+    credentials?: RegistryCredentials,
+    caller: PullCaller = UNNAMED,
+  ): Promise<Image> {
     const reference = parseReference(text);
     const source = sourceOf(reference, this.#options);
+    const image = formatReference(reference);
     const key = `${reference.name}:${reference.tag ?? ""}@${reference.digest ?? ""}`;
     if (source.kind === "http") {
-      return this.#pulls.run(key, async (shared) => this.#pull(reference, source, shared), signal);
+      const work = async (meter: PullMeter, shared: AbortSignal) => this.#pull(reference, source, meter, shared);
+      return this.#pulls.run({ key, image }, work, caller, signal);
     }
-    const work = async (shared: AbortSignal) => this.#pullOci(reference, source.target, credentials, shared);
-    return this.#pulls.run(`${key} ${fingerprintOf(credentials)}`, work, signal);
+    const work = async (meter: PullMeter, shared: AbortSignal) =>
+      this.#pullOci(reference, source.target, credentials, meter, shared);
+    return this.#pulls.run({ key: `${key} ${fingerprintOf(credentials)}`, image }, work, caller, signal);
+  }
+
+  pulls(): readonly ImagePull[] {
+    return this.#pulls.list();
+  }
+
+  async untilPulled(pullId: string, signal: AbortSignal): Promise<Image> {
+    return this.#pulls.until(pullId, signal);
   }
 
   find(reference: string): Image | undefined {
@@ -159,7 +181,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     await this.#pulls.abortAll(new DOMException("the image store is closing", "AbortError"));
   }
 
-  async #pull(reference: ImageReference, source: HttpSource, signal: AbortSignal): Promise<Image> {
+  async #pull(reference: ImageReference, source: HttpSource, meter: PullMeter, signal: AbortSignal): Promise<Image> {
     const image = formatReference(reference);
     await this.collectPartials();
     const { pin, url } = source;
@@ -177,7 +199,8 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
       keep: async (fetched) => this.#change(async () => this.#keep(fetched, image, source), signal),
     };
     // Nothing: removed while the server was asked, and wanted again.
-    return (await withImage(this.#fetching, wanted, signal)) ?? this.#pull(reference, source, signal);
+    const parts = { ...this.#fetching, meter };
+    return (await withImage(parts, wanted, signal)) ?? this.#pull(reference, source, meter, signal);
   }
 
   /** The registry is asked each time, whatever is here: it alone knows what the credentials open. */
@@ -185,6 +208,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     reference: ImageReference,
     target: OciTarget,
     credentials: RegistryCredentials | undefined,
+    meter: PullMeter,
     signal: AbortSignal,
   ): Promise<Image> {
     const image = formatReference(reference);
@@ -201,7 +225,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
           return this.#change(async () => this.#publish(fetched.path, record), signal);
         },
       };
-      return withImage(this.#fetching, wanted, signal);
+      return withImage({ ...this.#fetching, meter }, wanted, signal);
     };
     const pulled = await withOciSource(this.#fetching, { image, target, credentials }, fetch, signal);
     if (pulled === undefined) throw new Error("unreachable: a manifest's disk does not change");

@@ -5,6 +5,7 @@ export type Failure =
   | { readonly code: "POD_NOT_FOUND"; readonly podId: string }
   | { readonly code: "MACHINE_NOT_FOUND"; readonly machineId: string }
   | { readonly code: "IMAGE_NOT_FOUND"; readonly image: string }
+  | { readonly code: "PULL_NOT_FOUND"; readonly pullId: string }
   | { readonly code: "IMAGE_REFERENCE_INVALID"; readonly image: string }
   | { readonly code: "IMAGE_REFUSED"; readonly image: string; readonly finding: string }
   | { readonly code: "IMAGE_DIGEST_MISMATCH"; readonly image: string; readonly wanted: string; readonly found: string }

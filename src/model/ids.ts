@@ -11,12 +11,15 @@ export type PodId = Branded<"PodId">;
 export type MachineId = Branded<"MachineId">;
 /** `sha256:` and 64 lower-case hex characters: what an image's bytes hash to. */
 export type ImageDigest = Branded<"ImageDigest">;
+/** A pull under way: 12 lower-case hex characters, new for each. */
+export type PullId = Branded<"PullId">;
 
 const HEX_ID = /^[0-9a-f]{64}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
 export const newPodId = (): PodId => randomBytes(32).toString("hex") as PodId;
 export const newMachineId = (): MachineId => randomBytes(32).toString("hex") as MachineId;
+export const newPullId = (): PullId => randomBytes(6).toString("hex") as PullId;
 
 export const isPodId = (text: string): text is PodId => HEX_ID.test(text);
 export const isMachineId = (text: string): text is MachineId => HEX_ID.test(text);

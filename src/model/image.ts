@@ -16,4 +16,6 @@ export interface Image {
   /** Names with what a pin says, sorted: the digest of a file, but of a registry's manifest. */
   readonly repoDigests: readonly string[];
   readonly isPinned: boolean;
+  /** When one of its names was last given to it by a download; absent: it has no name, and a machine runs from it. */
+  readonly pulledAtMs?: number;
 }

@@ -1,5 +1,6 @@
 import type { ImageDigest, MachineId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
+import type { ImagePull, PullCaller } from "../model/image-pull.ts";
 import type { RegistryCredentials } from "../model/registry-credentials.ts";
 
 export interface FilesystemUsage {
@@ -19,10 +20,18 @@ export interface ImageStore {
    * download when nobody else waits.
    * @param reference A docker reference under `vmlet.dev/`, or one that the node's rules make something of.
    * @param credentials For the image's own registry; anything else passes over them.
+   * @param caller Shown to those who look at the pull.
    * @throws IMAGE_REFERENCE_INVALID IMAGE_NOT_FOUND IMAGE_REFUSED IMAGE_DIGEST_MISMATCH IMAGE_SOURCE_REFUSED
    *   IMAGE_SOURCE_UNAVAILABLE DISK_FULL
    */
-  pull(reference: string, signal: AbortSignal, credentials?: RegistryCredentials): Promise<Image>;
+  pull(reference: string, signal: AbortSignal, credentials?: RegistryCredentials, caller?: PullCaller): Promise<Image>;
+  /** Those under way, the oldest first. */
+  pulls(): readonly ImagePull[];
+  /**
+   * Look on until a pull ends, as it ends; this keeps none alive.
+   * @throws PULL_NOT_FOUND, also when it has ended; what the pull throws.
+   */
+  untilPulled(pullId: string, signal: AbortSignal): Promise<Image>;
   /** By name (with or without tag), name@digest, digest, or digest prefix of 12 or more characters. */
   find(reference: string): Image | undefined;
   list(): readonly Image[];

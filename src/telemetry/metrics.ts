@@ -18,6 +18,7 @@ export interface Figures {
     readonly machines: Readonly<Record<string, number>>;
   };
   readonly images: () => readonly unknown[];
+  readonly pulls: () => readonly { readonly receivedBytes: number; readonly totalBytes?: number }[];
   readonly imageStoreBytes: () => Promise<number>;
 }
 
@@ -49,6 +50,17 @@ export class Metrics {
     help: "Times that the connection to libvirtd was lost and came back",
     registers: [this.registry],
   });
+  readonly #pullsEnded = new Counter({
+    name: "vmlet_image_pulls_ended_total",
+    help: "Pulls that ended: pulled, present (nothing to download), abandoned, or the failure's code",
+    labelNames: ["outcome"],
+    registers: [this.registry],
+  });
+  readonly #bytesReceived = new Counter({
+    name: "vmlet_image_received_bytes_total",
+    help: "Bytes of images that came over the network",
+    registers: [this.registry],
+  });
 
   constructor(version: string) {
     const registers = [this.registry];
@@ -61,6 +73,18 @@ export class Metrics {
       "vmlet_image_store_bytes",
       "What the image store takes on disk, downloads under way included",
       async ({ imageStoreBytes }) => await imageStoreBytes(),
+    );
+    const sumOf = (bytes: readonly number[]): number => bytes.reduce((sum, one) => sum + one, 0);
+    this.#addFigure("vmlet_image_pulls_under_way", "Pulls that have not ended", async ({ pulls }) => pulls().length);
+    this.#addFigure(
+      "vmlet_image_pulls_under_way_received_bytes",
+      "What the pulls under way have received, together",
+      async ({ pulls }) => sumOf(pulls().map(({ receivedBytes }) => receivedBytes)),
+    );
+    this.#addFigure(
+      "vmlet_image_pulls_under_way_expected_bytes",
+      "What they will have received at their end, as far as their sources say",
+      async ({ pulls }) => sumOf(pulls().map(({ totalBytes = 0 }) => totalBytes)),
     );
     const delay: Histogram = new Histogram({
       name: "vmlet_event_loop_delay_seconds",
@@ -86,6 +110,14 @@ export class Metrics {
       this.#rpcsInFlight.dec({ method });
       this.#rpcSeconds.observe({ method, code }, (performance.now() - startedAtMs) / 1000);
     };
+  }
+
+  pullEnded(outcome: string): void {
+    this.#pullsEnded.inc({ outcome });
+  }
+
+  bytesReceived(bytes: number): void {
+    this.#bytesReceived.inc(bytes);
   }
 
   undoFailed(operation: string): void {

@@ -1,13 +1,15 @@
 // What every ImageStore must do, whatever it is made of.
 
 import { expect, test } from "vitest";
-import { type ImageDigest, newMachineId } from "../../src/model/ids.ts";
+import { type ImageDigest, newMachineId, type PullId } from "../../src/model/ids.ts";
 import type { ImageStore } from "../../src/ports/image-store.ts";
 
 export interface ImageStoreUnderTest extends AsyncDisposable {
   readonly store: ImageStore;
   /** Makes an image pullable under `vmlet.dev/…/<path>`; again: changes it. @returns its name without a tag. */
   publish(path: string, content: string): Promise<string>;
+  /** As `publish`, but no more than the first half of the bytes comes before `letGo`. */
+  publishHeldBack(path: string, content: string): Promise<{ readonly name: string; readonly letGo: () => void }>;
   /** A name of the same kind behind which there is nothing. */
   readonly absentName: string;
   hasBytes(digest: ImageDigest): Promise<boolean>;
@@ -22,6 +24,7 @@ export function imageStoreContract(make: () => Promise<ImageStoreUnderTest>): vo
     await using under = await make();
     const name = await under.publish("a.qcow2", "one");
     const image = await under.store.pull(name, signal);
+    expect(image.pulledAtMs).toBeGreaterThan(1_600_000_000_000);
     expect(image).toMatchObject({ repoTags: [`${name}:latest`], repoDigests: [`${name}@${image.digest}`] });
     expect(image.sizeBytes).toBeGreaterThan(0);
     expect(image.virtualSizeBytes).toBeGreaterThan(0);
@@ -154,6 +157,60 @@ export function imageStoreContract(make: () => Promise<ImageStoreUnderTest>): vo
     expect(under.store.list()).toEqual([]);
   });
 
+  test("a pull is seen while it is under way, with who waits for it, and no longer", async () => {
+    await using under = await make();
+    const { name, letGo } = await under.publishHeldBack("slow.qcow2", "one");
+    const told: PullId[] = [];
+    const onJoined = (pullId: PullId): void => void told.push(pullId);
+    const pulls = ["one", "two"].map(async (who) => under.store.pull(name, signal, undefined, { name: who, onJoined }));
+    await expect
+      .poll(() => under.store.pulls())
+      .toEqual([expect.objectContaining({ image: `${name}:latest`, phase: "receiving", waiters: ["one", "two"] })]);
+    const [seen] = under.store.pulls();
+    expect(told).toEqual([seen?.pullId, seen?.pullId]);
+    expect(seen?.startedAtMs).toBeGreaterThan(Date.now() - 60_000);
+    expect(seen?.receivedBytes).toBeLessThan(seen?.totalBytes ?? 0);
+    const lookedOn = under.store.untilPulled(seen?.pullId ?? "", signal);
+    letGo();
+    const [image] = await Promise.all(pulls);
+    expect(await lookedOn).toEqual(image);
+    expect(under.store.pulls()).toEqual([]);
+    await expect(under.store.untilPulled(seen?.pullId ?? "", signal)).rejects.toMatchObject({
+      failure: { code: "PULL_NOT_FOUND" },
+    });
+  });
+
+  test("who leaves a pull is no longer named, and the last one to leave ends it also for those who only look on", async () => {
+    await using under = await make();
+    const { name } = await under.publishHeldBack("slow.qcow2", "one");
+    const [first, last] = [new AbortController(), new AbortController()];
+    const pulls = Promise.allSettled([
+      under.store.pull(name, first.signal, undefined, { name: "first" }),
+      under.store.pull(name, last.signal, undefined, { name: "last" }),
+    ]);
+    await expect.poll(() => under.store.pulls()[0]?.waiters).toEqual(["first", "last"]);
+    const lookedOn = under.store.untilPulled(under.store.pulls()[0]?.pullId ?? "", signal);
+    const outcome = expect(lookedOn).rejects.toThrow("last left");
+    first.abort(new Error("first left"));
+    await expect.poll(() => under.store.pulls()[0]?.waiters).toEqual(["last"]);
+    last.abort(new Error("last left"));
+    await pulls;
+    await outcome;
+    expect(under.store.pulls()).toEqual([]);
+    expect(under.store.list()).toEqual([]);
+  });
+
+  test("who looks on hears why a pull failed", async () => {
+    await using under = await make();
+    let lookedOn: Promise<unknown> | undefined;
+    const onJoined = (pullId: PullId): void => {
+      lookedOn = under.store.untilPulled(pullId, signal).catch((error: unknown) => error);
+    };
+    const pulling = under.store.pull(under.absentName, signal, undefined, { name: "one", onJoined });
+    await expect(pulling).rejects.toMatchObject({ failure: { code: "IMAGE_NOT_FOUND" } });
+    expect(await lookedOn).toMatchObject({ failure: { code: "IMAGE_NOT_FOUND" } });
+  });
+
   test("names and holds outlive a restart, and so do the bytes of what is only held", async () => {
     await using under = await make();
     const machineId = newMachineId();
@@ -165,7 +222,7 @@ export function imageStoreContract(make: () => Promise<ImageStoreUnderTest>): vo
     expect(store.list()).toEqual([kept]);
     expect(await store.hold(dropped.digest, machineId, signal)).toEqual({
       ...held,
-      image: { ...held.image, repoTags: [], repoDigests: [] },
+      image: { ...held.image, repoTags: [], repoDigests: [], pulledAtMs: undefined },
     });
     await store.release(machineId, signal);
     expect(await under.hasBytes(dropped.digest)).toBe(false);

@@ -1,12 +1,17 @@
 // An image store in memory: what may be pulled is offered by the test, and so is every failure.
 
 import { createHash } from "node:crypto";
+import type { PullMeter } from "../../src/images/progress.ts";
+import { Pulls } from "../../src/images/pulls.ts";
 import { untilAborted } from "../../src/lib/keyed-lock.ts";
 import { VmletError } from "../../src/model/failure.ts";
 import { type ImageDigest, isImageDigest, type MachineId } from "../../src/model/ids.ts";
 import type { DiskFormat, Image } from "../../src/model/image.ts";
+import type { ImagePull, PullCaller } from "../../src/model/image-pull.ts";
 import { formatReference, type ImageReference, parseReference } from "../../src/model/image-reference.ts";
+import type { RegistryCredentials } from "../../src/model/registry-credentials.ts";
 import type { FilesystemUsage, ImageStore } from "../../src/ports/image-store.ts";
+import { silentLog } from "./small-ports.ts";
 
 export interface OfferedImage {
   /** Stands for the bytes: equal content, equal digest. */
@@ -21,7 +26,8 @@ export class FakeImageStore implements ImageStore {
   readonly #offers = new Map<string, Image | VmletError>();
   readonly #names = new Map<string, Image>();
   readonly #holds = new Map<MachineId, Image>();
-  /** Pulls wait for this; replace it to hold them back. */
+  readonly #pulls = new Pulls({ clock: { nowMs: () => Date.now() }, log: silentLog });
+  /** Pulls wait for this, half of their bytes received; replace it to hold them back. */
   gate: Promise<void> = Promise.resolve();
 
   /** Makes `reference` (without digest) pullable; again with other content: the image behind the name changes. */
@@ -49,9 +55,32 @@ export class FakeImageStore implements ImageStore {
     return [...this.#holds.keys()];
   }
 
-  async pull(text: string, signal: AbortSignal): Promise<Image> {
+  async pull(
+    text: string,
+    signal: AbortSignal,
+    _credentials?: RegistryCredentials,
+    caller: PullCaller = { name: "test" },
+  ): Promise<Image> {
     const reference = parseReference(text);
-    await untilAborted(this.gate, signal);
+    const image = formatReference(reference);
+    const work = async (meter: PullMeter, shared: AbortSignal): Promise<Image> => {
+      meter.receiving(0, MIB);
+      meter.received(MIB / 2);
+      await untilAborted(this.gate, shared);
+      return this.#take(reference);
+    };
+    return this.#pulls.run({ key: image, image }, work, caller, signal);
+  }
+
+  pulls(): readonly ImagePull[] {
+    return this.#pulls.list();
+  }
+
+  async untilPulled(pullId: string, signal: AbortSignal): Promise<Image> {
+    return this.#pulls.until(pullId, signal);
+  }
+
+  #take(reference: ImageReference): Image {
     const { name, tag = "latest", digest } = reference;
     const offered = this.#offers.get(`${name}:${tag}`);
     if (offered instanceof VmletError) throw offered;
@@ -62,7 +91,8 @@ export class FakeImageStore implements ImageStore {
       const failure = { code: "IMAGE_DIGEST_MISMATCH", image, wanted: digest, found: offered.digest } as const;
       throw new VmletError(failure, `image ${image}: the bytes hash to ${offered.digest}`);
     }
-    this.#names.set(image, offered);
+    const before = this.#names.get(image);
+    if (before?.digest !== offered.digest) this.#names.set(image, { ...offered, pulledAtMs: Date.now() });
     return this.#shown(offered);
   }
 
@@ -116,13 +146,16 @@ export class FakeImageStore implements ImageStore {
     return new Set(found.map(({ digest }) => digest)).size === 1 ? found[0] : undefined;
   }
 
-  #shown(image: Image): Image {
-    const names = [...this.#names].filter(([, { digest }]) => digest === image.digest).map(([name]) => name);
+  #shown({ pulledAtMs: _one, ...image }: Image): Image {
+    const named = [...this.#names].filter(([, { digest }]) => digest === image.digest);
+    const names = named.map(([name]) => name);
+    const pulledAtMs = Math.max(...named.map(([, one]) => one.pulledAtMs ?? 0));
     const bare = new Set(names.map((name) => parseReference(name).name));
     return {
       ...image,
       repoTags: names.filter((name) => !name.includes("@")).toSorted(),
       repoDigests: [...bare].map((name) => `${name}@${image.digest}`).toSorted(),
+      ...(named.length === 0 ? {} : { pulledAtMs }),
     };
   }
 }

@@ -61,6 +61,17 @@ export class WebServer implements AsyncDisposable {
     });
   }
 
+  /** As `serve`; the second half comes after `letGo`. */
+  serveHeldBack(path: string, bytes: Uint8Array): { readonly letGo: () => void } {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.on(path, (_request, response) => {
+      response.setHeader("content-length", bytes.length);
+      response.write(bytes.subarray(0, bytes.length / 2));
+      void promise.then(() => response.end(bytes.subarray(bytes.length / 2)));
+    });
+    return { letGo: () => resolve() };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());

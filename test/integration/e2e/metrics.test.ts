@@ -55,6 +55,9 @@ test("a scrape of a working daemon shows its calls, pods, images and itself", as
   expect(metrics.get('vmlet_machines{state="running"}')).toBe(0);
   expect(metrics.get("vmlet_images")).toBe(1);
   expect(metrics.get("vmlet_image_store_bytes")).toBeGreaterThan(1_000_000);
+  expect(metrics.get('vmlet_image_pulls_ended_total{outcome="pulled"}')).toBe(1);
+  expect(metrics.get("vmlet_image_received_bytes_total")).toBeGreaterThan(1_000_000);
+  expect(metrics.get("vmlet_image_pulls_under_way")).toBe(0);
   expect(metrics.get("vmlet_libvirt_reconnects_total")).toBe(0);
   expect(metrics.get("process_resident_memory_bytes")).toBeGreaterThan(10_000_000);
   await poll(

@@ -23,6 +23,10 @@ imageStoreContract(async () => {
       fixture.server.serve(`/${path}`, qcow2({ content }));
       return fixture.server.nameOf(`/${path}`);
     },
+    publishHeldBack: async (path, content) => ({
+      name: fixture.server.nameOf(`/${path}`),
+      ...fixture.server.serveHeldBack(`/${path}`, qcow2({ content })),
+    }),
     absentName: fixture.server.nameOf("/absent.qcow2"),
     hasBytes: async (digest) => fixture.hasBytes(digest),
     reopen: async () => fixture.reopen(),
