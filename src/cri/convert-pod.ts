@@ -34,7 +34,7 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): Pod
     namespace: podNameOf(metadata.namespace, "config.metadata.namespace"),
     uid: podNameOf(metadata.uid, "config.metadata.uid"),
     attempt: metadata.attempt,
-    hostname: hostnameOf(config.hostname || metadata.name),
+    hostname: config.hostname === "" ? hostnameFrom(metadata.name) : hostnameOf(config.hostname),
     logFolderPath,
     dns: dnsOf(config),
     portMappings: config.portMappings.filter(({ hostPort }) => hostPort !== 0).map(portMappingOf),
@@ -81,11 +81,22 @@ function pidModeOf(config: PodSandboxConfig): "pod" | "container" {
   return namespaces?.pid === NamespaceMode.CONTAINER ? "container" : "pod";
 }
 
+const HOSTNAME_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
+const HOSTNAME = new RegExp(`^${HOSTNAME_LABEL}(\\.${HOSTNAME_LABEL})*$`);
+
 /** RFC 1123 as far as a guest needs it; a name that is none is a clear error and not a broken guest. */
 function hostnameOf(hostname: string): string {
-  const label = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
-  if (hostname.length <= 253 && new RegExp(`^${label}(\\.${label})*$`).test(hostname)) return hostname;
+  if (hostname.length <= 253 && HOSTNAME.test(hostname)) return hostname;
   throw invalid("config.hostname", `${quoted(hostname)} is not a host name`);
+}
+
+/** Of a pod that names none: cut to one label's length, as the kubelet does before it names one. */
+function hostnameFrom(podName: string): string {
+  const cut = podName
+    .replace(/[^a-zA-Z0-9.-]/g, "-")
+    .slice(0, 63)
+    .replace(/^[-.]+|[-.]+$/g, "");
+  return HOSTNAME.test(cut) ? cut : "vm";
 }
 
 function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
