@@ -6,17 +6,24 @@ import { decodeAuth, type RegistryCredentials } from "../model/registry-credenti
 import type { FilesystemUsage } from "../ports/image-store.ts";
 import { nanosOf } from "./convert-shared.ts";
 
-export function criImageOf({ digest, repoTags, repoDigests, sizeBytes, isPinned }: Image): CriImage {
+export function criImageOf({ digest, repoTags, repoDigests, sizeBytes, user, isPinned }: Image): CriImage {
   return {
     id: digest,
     repoTags: [...repoTags],
     repoDigests: [...repoDigests],
     size: BigInt(sizeBytes),
-    uid: { value: 0n }, // the guest decides who runs in it; the field must be there or username must
-    username: "",
+    ...criUserOf(user),
     spec: undefined,
     pinned: isPinned,
   };
+}
+
+/** One of the two must be there; where the image names nobody, and the guest decides, the kubelet must expect root. */
+function criUserOf(user: string): Pick<CriImage, "uid" | "username"> {
+  const [name = ""] = user.split(":"); // what follows is a group
+  const isNumber = /^\d{1,10}$/.test(name);
+  if (name !== "" && !isNumber) return { uid: undefined, username: name };
+  return { uid: { value: BigInt(name) }, username: "" }; // BigInt("") is 0
 }
 
 export function criFilesystemUsageOf(usage: FilesystemUsage, nowMs: number): CriFilesystemUsage {

@@ -78,9 +78,9 @@ export class Catalog {
     return records.find(({ blob }) => blob.digest === digest)?.blob;
   }
 
-  /** The disk that was in what a registry calls by this digest. */
-  factsOfManifest(manifest: ImageDigest): BlobFacts | undefined {
-    return [...this.#names.values()].find((record) => record.manifest === manifest)?.blob;
+  /** What is known of that which a registry calls by this digest. */
+  recordOfManifest(manifest: ImageDigest): NameRecord | undefined {
+    return [...this.#names.values()].find((record) => record.manifest === manifest);
   }
 
   /** What was in the packed bytes that hash to this. */
@@ -105,6 +105,7 @@ export class Catalog {
       virtualSizeBytes: facts.virtualSizeBytes,
       repoTags: references.filter(hasNoDigest).map(formatReference).toSorted(),
       repoDigests: [...new Set(repoDigests)].toSorted(),
+      user: userOf(records),
       isPinned: this.namesOf(facts.digest).some((reference) => this.#pinned.has(reference)),
       ...(records.length === 0 ? {} : { pulledAtMs }),
     };
@@ -149,6 +150,12 @@ export class Catalog {
 
 /** What a pin on this name has to say. */
 const pinOf = ({ manifest, source, blob }: NameRecord): ImageDigest => manifest ?? source?.packedDigest ?? blob.digest;
+
+/** One disk may be in several images: a user that not all of them name is nobody's word. */
+function userOf(records: readonly NameRecord[]): string {
+  const [user = "", ...others] = new Set(records.map((record) => record.user ?? ""));
+  return others.length === 0 ? user : "";
+}
 
 const hasNoDigest = ({ digest }: ImageReference): boolean => digest === undefined;
 

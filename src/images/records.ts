@@ -32,6 +32,8 @@ const nameRecord = z.strictObject({
   pulledAtMs: z.int(),
   /** What the name means in its registry: the digest of a manifest, or of an index of manifests. */
   manifest: digest.optional(),
+  /** Whom the image's author means to run in it: `1001`, `www-data`, `1001:100`; absent: not said. */
+  user: z.string().min(1).max(256).optional(),
   /** For asking the same server whether anything changed. */
   source: z
     .strictObject({

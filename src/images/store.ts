@@ -22,6 +22,7 @@ import { type HttpFile, httpSource } from "./http-source.ts";
 import { allocatedBytesOf, layoutOf, makeFolders, measure, type StoreLayout } from "./layout.ts";
 import { fingerprintOf } from "./oci/credentials.ts";
 import { withOciSource } from "./oci/fetch.ts";
+import type { OciImage } from "./oci/image.ts";
 import type { OciTarget } from "./oci/name.ts";
 import { type ImageOptions, PROFILE_DEFAULTS } from "./options.ts";
 import { PartialFolder } from "./partial.ts";
@@ -213,15 +214,17 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   ): Promise<Image> {
     const image = formatReference(reference);
     await this.collectPartials();
-    const fetch = async (source: ByteSource, manifest: ImageDigest): Promise<Image | undefined> => {
-      const name = { reference: image, manifest };
+    const fetch = async (source: ByteSource, found: OciImage): Promise<Image | undefined> => {
+      const name = { reference: image, manifest: found.manifestDigest };
+      const known = () => this.#catalog.recordOfManifest(found.manifestDigest);
       const wanted: Wanted<Image | undefined> = {
         image,
         source,
-        present: async () => this.#nameWhatIsHere(name, () => this.#catalog.factsOfManifest(manifest), signal),
+        present: async () => this.#nameWhatIsHere({ ...name, ...asSaid(known()?.user) }, () => known()?.blob, signal),
         keep: async (fetched) => {
           if (fetched.kind === "unchanged") return undefined;
-          const record: NameRecord = { v: 1, ...name, blob: fetched.blob, pulledAtMs: this.#parts.clock.nowMs() };
+          const told = { ...name, ...asSaid(await found.readUser()) };
+          const record: NameRecord = { v: 1, ...told, blob: fetched.blob, pulledAtMs: this.#parts.clock.nowMs() };
           return this.#change(async () => this.#publish(fetched.path, record), signal);
         },
       };
@@ -275,7 +278,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
 
   /** What is meant may be known before it is fetched, and be here already: it gets the name. */
   async #nameWhatIsHere(
-    name: Pick<NameRecord, "reference" | "source" | "manifest">,
+    name: Pick<NameRecord, "reference" | "source" | "manifest" | "user">,
     factsOf: () => BlobFacts | undefined,
     signal: AbortSignal,
   ): Promise<Image | undefined> {
@@ -365,6 +368,9 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     return this.#lock.run("store", work, signal);
   }
 }
+
+const asSaid = (user: string | undefined): Pick<NameRecord, "user"> =>
+  user === undefined || user === "" ? {} : { user };
 
 /** Without any there is nothing to ask by. */
 function validatorsOf(record: NameRecord | undefined): Validators | undefined {

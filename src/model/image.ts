@@ -15,6 +15,8 @@ export interface Image {
   readonly repoTags: readonly string[];
   /** Names with what a pin says, sorted: the digest of a file, but of a registry's manifest. */
   readonly repoDigests: readonly string[];
+  /** Whom its author means to run in it, `1001`, `www-data` or `1001:100`; empty: not said. The guest decides. */
+  readonly user: string;
   readonly isPinned: boolean;
   /** When one of its names was last given to it by a download; absent: it has no name, and a machine runs from it. */
   readonly pulledAtMs?: number;

@@ -35,7 +35,16 @@ export class FakeImageStore implements ImageStore {
     const digest = `sha256:${createHash("sha256").update(offered.content).digest("hex")}`;
     if (!isImageDigest(digest)) throw new Error("unreachable: a sha256 is a digest");
     const { format = "qcow2", virtualSizeBytes = 64 * MIB } = offered;
-    const facts = { digest, format, virtualSizeBytes, sizeBytes: MIB, repoTags: [], repoDigests: [], isPinned: false };
+    const facts = {
+      digest,
+      format,
+      virtualSizeBytes,
+      sizeBytes: MIB,
+      repoTags: [],
+      repoDigests: [],
+      user: "",
+      isPinned: false,
+    };
     this.#offers.set(formatReference(parseReference(reference)), facts);
     return digest;
   }

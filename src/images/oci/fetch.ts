@@ -1,6 +1,5 @@
 // A disk in a registry as a source of bytes like any other.
 
-import type { ImageDigest } from "../../model/ids.ts";
 import type { RegistryCredentials } from "../../model/registry-credentials.ts";
 import type { ByteSource } from "../byte-source.ts";
 import type { FetchParts } from "../pull.ts";
@@ -24,7 +23,7 @@ export interface OciWanted {
 export async function withOciSource<T>(
   { options, clock }: Pick<FetchParts, "options" | "clock">,
   { image, target, credentials }: OciWanted,
-  use: (source: ByteSource, manifest: ImageDigest) => Promise<T>,
+  use: (source: ByteSource, found: OciImage) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const request = {
@@ -38,7 +37,7 @@ export async function withOciSource<T>(
     maxLayerBytes: options.maxImageBytes,
     nowMs: () => clock.nowMs(),
   };
-  return withOciImage(request, async (found) => use(sourceOf(found), found.manifestDigest), signal);
+  return withOciImage(request, async (found) => use(sourceOf(found), found), signal);
 }
 
 /** From its beginning each time: what is in the middle of an archive cannot be asked for. */

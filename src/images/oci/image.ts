@@ -15,6 +15,7 @@ import { findDisk } from "./container-disk.ts";
 import { credentialsFor, readNodeCredentials } from "./credentials.ts";
 import { isOfSource, refusedContent, wrongDigest } from "./errors.ts";
 import { endpointsOf } from "./hosts.ts";
+import { userOf } from "./image-config.ts";
 import {
   ACCEPTED_MANIFESTS,
   choosePlatform,
@@ -54,6 +55,8 @@ export interface OciImage {
   readonly manifestDigest: ImageDigest;
   /** Can be called once. @throws IMAGE_REFUSED and the failures of a download, also from reading its bytes. */
   readonly openDisk: () => Promise<OciDisk>;
+  /** Whom the image's author means to run in it, as the image spells it; empty: not said. @throws as openDisk */
+  readonly readUser: () => Promise<string>;
 }
 
 interface OciDisk {
@@ -79,12 +82,16 @@ export async function withOciImage<T>(
   const pulling = clients.filter(({ endpoint }) => endpoint.canPull);
   const asked = "digest" in target.manifest ? pulling : clients.filter(({ endpoint }) => endpoint.canResolve);
   const found = await firstOf(wanted, asked, async (client) => ask(image, client, target.manifest, signal));
+  let asking: Promise<Manifest> | undefined;
+  const readManifest = async (): Promise<Manifest> => {
+    asking ??= manifestOf(wanted, found.document, pulling, signal);
+    return await asking;
+  };
   return await use({
     manifestDigest: found.digest,
-    openDisk: async () => {
-      const manifest = await manifestOf(wanted, found.document, pulling, signal);
-      return openPlan(wanted, planOf(image, manifest), pulling, signal);
-    },
+    openDisk: async () => openPlan(wanted, planOf(image, await readManifest()), pulling, signal),
+    readUser: async () =>
+      userOf(image, (await readManifest()).config, (blob) => readBlob(image, blob, pulling, signal)),
   });
 }
 

@@ -65,6 +65,22 @@ describe("taken", () => {
     expect(digest).toBe(digestOf(expected));
   });
 
+  test("whom the image's author means to run in it, unless another image of the same disk says otherwise", async () => {
+    await using fixture = await openOciStore();
+    const { registry, under } = fixture;
+    const pull = async (repository: string, user: string | undefined) => {
+      const blob = registry.blob(Buffer.from(JSON.stringify({ config: user === undefined ? null : { User: user } })));
+      const mediaType = "application/vnd.oci.image.config.v1+json";
+      registry.push(repository, containerDisk(), { config: { mediaType, ...blob } });
+      return under.store.pull(registry.nameOf(repository), signal);
+    };
+    expect((await pull("vm", "1001:100")).user).toBe("1001:100");
+    expect((await pull("vm", "1001:100")).user).toBe("1001:100");
+    expect((await under.reopen()).find(registry.nameOf("vm"))?.user).toBe("1001:100");
+    expect((await pull("other", undefined)).user).toBe("");
+    await expect(pull("hostile", "a\nb")).rejects.toMatchObject({ failure: { code: "IMAGE_REFUSED" } });
+  });
+
   test("of an index the manifest for this machine, and the index is what the name is pinned by", async () => {
     await using fixture = await openOciStore();
     const { registry, under } = fixture;
