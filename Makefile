@@ -41,8 +41,8 @@ node-down: ## its pods and everything of it removed
 	@tools/setup npm
 	@$(NODE) test/node/down.ts
 
-bench conformance chart: ## measurements; crictl and critest; helm lint and render
-	@tools/setup
+bench conformance chart: ## measurements; critest; helm lint and render
+	@tools/setup packages npm go $(filter critest,$(@:conformance=critest))
 	@tools/suite $@
 
 .PHONY: help demo setup guest guests check test test-full clean-room node-up node-down bench conformance chart

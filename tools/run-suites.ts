@@ -57,7 +57,6 @@ function suites(): Suite[] {
       budgetSeconds: 5,
       skip: existsSync(join(REPO_PATH, ".cache/bin/crictl")) ? undefined : "crictl could not be built: see make setup",
     },
-    ...optional("conformance", "test/conformance/run.ts", 300),
     ...optional("chart", "charts/run.ts", 60),
     { name: "libvirtd down", argv: script("test/node/libvirtd.ts", "down"), budgetSeconds: 10 },
   ];
