@@ -16,6 +16,7 @@ import type { PullProgress } from "./images/progress.ts";
 import { openImageStore } from "./images/store.ts";
 import { createCgroupLookup } from "./kernel/cgroups.ts";
 import { createHostFiles } from "./kernel/host-files.ts";
+import { createMeter } from "./kernel/meter.ts";
 import { createNetns } from "./kernel/netns.ts";
 import { createWiring } from "./kernel/wiring.ts";
 import { run } from "./lib/spawn.ts";
@@ -55,10 +56,9 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     { ...config.cni, cacheFolderPath: join(stateFolderPath, "cni") },
     { run, log: log.child("cni") },
   );
-  const wiring = createWiring(
-    { ...config.kernel, dhcpFolderPath: join(runFolderPath, "dhcp") },
-    { run, log: log.child("wiring") },
-  );
+  const kernelOptions = { ...config.kernel, dhcpFolderPath: join(runFolderPath, "dhcp") };
+  const wiring = createWiring(kernelOptions, { run, log: log.child("wiring") });
+  const meter = createMeter(kernelOptions, { clock, run, pidOf: async (machine) => await hypervisor.pidOf(machine) });
   const consoleLogs = parts.use(createConsoleLogs(config.console, { clock, log: log.child("console") }));
 
   const ports: Ports = {
@@ -69,6 +69,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     hypervisor,
     images,
     log: log.child("engine"),
+    meter,
     netns: createNetns({ run }),
     network,
     observer: metrics,

@@ -10,6 +10,8 @@ import { listContainers, streamContainers } from "./container-list.ts";
 import { reopenContainerLog } from "./container-log-reopen.ts";
 import { removeContainer } from "./container-remove.ts";
 import { startContainer } from "./container-start.ts";
+import { containerStats } from "./container-stats.ts";
+import { listContainerStats, streamContainerStats } from "./container-stats-list.ts";
 import { containerStatus } from "./container-status.ts";
 import { stopContainer } from "./container-stop.ts";
 import { type RpcObserver, type Streamed, streamed, type Unary, unary } from "./handler.ts";
@@ -21,6 +23,8 @@ import { imageStatus } from "./image-status.ts";
 import { listPodSandbox, streamPodSandboxes } from "./pod-sandbox-list.ts";
 import { removePodSandbox } from "./pod-sandbox-remove.ts";
 import { runPodSandbox } from "./pod-sandbox-run.ts";
+import { podSandboxStats } from "./pod-sandbox-stats.ts";
+import { listPodSandboxStats, streamPodSandboxStats } from "./pod-sandbox-stats-list.ts";
 import { podSandboxStatus } from "./pod-sandbox-status.ts";
 import { stopPodSandbox } from "./pod-sandbox-stop.ts";
 import { runtimeConfig, updateRuntimeConfig } from "./runtime-config.ts";
@@ -65,18 +69,19 @@ export function runtimeService(engine: Engine, options: ServiceOptions): Runtime
     streamContainers: pieces("StreamContainers", streamContainers(engine)),
     reopenContainerLog: write("ReopenContainerLog", reopenContainerLog(engine)),
 
+    containerStats: read("ContainerStats", containerStats(engine)),
+    listContainerStats: read("ListContainerStats", listContainerStats(engine)),
+    streamContainerStats: pieces("StreamContainerStats", streamContainerStats(engine)),
+    podSandboxStats: read("PodSandboxStats", podSandboxStats(engine)),
+    listPodSandboxStats: read("ListPodSandboxStats", listPodSandboxStats(engine)),
+    streamPodSandboxStats: pieces("StreamPodSandboxStats", streamPodSandboxStats(engine)),
+
     updateContainerResources: notYet("UpdateContainerResources"),
     updatePodSandboxResources: notYet("UpdatePodSandboxResources"),
     execSync: notYet("ExecSync"),
     exec: notYet("Exec"),
     attach: notYet("Attach"),
     portForward: notYet("PortForward"),
-    containerStats: notYet("ContainerStats"),
-    listContainerStats: notYet("ListContainerStats"),
-    streamContainerStats: notYetStreamed("StreamContainerStats"),
-    podSandboxStats: notYet("PodSandboxStats"),
-    listPodSandboxStats: notYet("ListPodSandboxStats"),
-    streamPodSandboxStats: notYetStreamed("StreamPodSandboxStats"),
     checkpointContainer: notYet("CheckpointContainer"),
     getContainerEvents: notYetStreamed("GetContainerEvents"),
     listMetricDescriptors: notYet("ListMetricDescriptors"),

@@ -17,6 +17,7 @@ import { removePod } from "./remove-pod.ts";
 import { reopenLog } from "./reopen-log.ts";
 import { runPod } from "./run-pod.ts";
 import { startMachine } from "./start-machine.ts";
+import { Stats } from "./stats.ts";
 import { stopMachine } from "./stop-machine.ts";
 import { stopPod } from "./stop-pod.ts";
 import { watchMachines } from "./watch-machines.ts";
@@ -25,6 +26,7 @@ export interface Engine {
   readonly clock: Clock;
   readonly images: ImageStore;
   readonly pods: Pods;
+  readonly stats: Stats;
   runPod(spec: PodSpec, signal: AbortSignal): Promise<PodId>;
   stopPod(podId: PodId, signal: AbortSignal): Promise<void>;
   removePod(podId: PodId, signal: AbortSignal): Promise<void>;
@@ -60,6 +62,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       clock: parts.clock,
       images: parts.images,
       pods: parts.pods,
+      stats: new Stats(parts),
       runPod: bind(runPod),
       stopPod: bind(stopPod),
       removePod: bind(removePod),

@@ -8,6 +8,7 @@ import type { HostFiles } from "../ports/host-files.ts";
 import type { Hypervisor } from "../ports/hypervisor.ts";
 import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
+import type { Meter } from "../ports/meter.ts";
 import type { Netns } from "../ports/netns.ts";
 import type { Network } from "../ports/network.ts";
 import type { Observer } from "../ports/observer.ts";
@@ -24,6 +25,7 @@ export interface Ports {
   readonly hypervisor: Hypervisor;
   readonly images: ImageStore;
   readonly log: Logger;
+  readonly meter: Meter;
   readonly netns: Netns;
   readonly network: Network;
   readonly observer: Observer;

@@ -58,6 +58,11 @@ export async function stopDhcp(podId: PodId, options: KernelOptions, signal: Abo
   await rm(paths.folderPath, { recursive: true, force: true });
 }
 
+/** The server's process, by its pid file; undefined when there is none. Any process of the pod's netns would do. */
+export async function dhcpServerOf(podId: PodId, options: KernelOptions): Promise<number | undefined> {
+  return await notedServer(pathsOf(podId, options));
+}
+
 interface DhcpPaths {
   readonly folderPath: string;
   readonly configPath: string;
@@ -79,12 +84,17 @@ const argumentOf = ({ configPath }: DhcpPaths): string => `--conf-file=${configP
 /** By the pid file; where a crash or a full disk left none or a stale one, by a look at all processes. */
 async function findServer(paths: DhcpPaths): Promise<number | undefined> {
   if ((await readOr(paths.configPath)) === undefined) return undefined; // never started
-  const noted = Number(await readOr(paths.pidFilePath));
-  if (Number.isSafeInteger(noted) && noted > 1 && (await isServer(noted, paths))) return noted;
+  const noted = await notedServer(paths);
+  if (noted !== undefined) return noted;
   for (const name of await readdir("/proc")) {
     if (/^\d+$/.test(name) && (await isServer(Number(name), paths))) return Number(name);
   }
   return undefined;
+}
+
+async function notedServer(paths: DhcpPaths): Promise<number | undefined> {
+  const pid = Number(await readOr(paths.pidFilePath));
+  return Number.isSafeInteger(pid) && pid > 1 && (await isServer(pid, paths)) ? pid : undefined;
 }
 
 async function isServer(pid: number, paths: DhcpPaths): Promise<boolean> {

@@ -1,9 +1,7 @@
 // The Hypervisor port on libvirt.
 
-import { readFile } from "node:fs/promises";
 import { poll } from "../lib/backoff.ts";
 import { untilAborted } from "../lib/keyed-lock.ts";
-import { joinInside } from "../lib/safe-path.ts";
 import { failsWith, VmletError } from "../model/failure.ts";
 import { type MachineId, uuidOf } from "../model/ids.ts";
 import type { MachinePlan } from "../model/machine-plan.ts";
@@ -14,8 +12,9 @@ import { type DomainEvent, type DomainRef, type Procedure, procedures } from "./
 import { conditionOf, signalOf } from "./conditions.ts";
 import { renderDomain } from "./domain-xml.ts";
 import { isRefused, isStuck, LIBVIRT_ERROR, translated } from "./errors.ts";
-import { DEFAULT_RUN_FOLDER_PATH, type LibvirtOptions, START_LIMIT_MS } from "./options.ts";
+import { type LibvirtOptions, START_LIMIT_MS } from "./options.ts";
 import { type OwnDomain, OwnDomains } from "./ours.ts";
+import { qemuPid } from "./pid-file.ts";
 import { loadTemplate } from "./template.ts";
 import { resolveVirtualization } from "./virtualization.ts";
 
@@ -140,7 +139,7 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
 
   /** For a QEMU so stuck that libvirt's own destroy hangs behind it. False when its process cannot be told. */
   async #killQemu(own: OwnDomain, signal: AbortSignal): Promise<boolean> {
-    const pid = await this.#pidOf(own.ref);
+    const pid = await qemuPid(this.#options, own.ref);
     if (pid === undefined) return false;
     this.#log.warn("QEMU answers nothing: killing it", { machine: own.machineId, pid });
     try {
@@ -258,7 +257,7 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
       const condition = conditionOf(state, own);
       if (condition.is === "on" && condition.paused === undefined) own.hasRun = true;
       if (condition.is === "on") own.isFresh = false;
-      const pid = condition.is === "on" ? await this.#pidOf(ref) : undefined;
+      const pid = condition.is === "on" ? await qemuPid(this.#options, ref) : undefined;
       return { machineId, podId, domainName: ref.name, condition, ...(pid === undefined ? {} : { pid }) };
     } catch (error) {
       if (!isRefused(error, LIBVIRT_ERROR.noDomain)) throw error;
@@ -267,18 +266,11 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     }
   }
 
-  /** From libvirt's pid file, and only if that process is this domain's QEMU. */
-  async #pidOf({ name, uuid }: DomainRef): Promise<number | undefined> {
-    const path = joinInside(this.#options.runFolderPath ?? DEFAULT_RUN_FOLDER_PATH, `${name}.pid`);
-    if (path === undefined) return undefined;
-    try {
-      const pid = Number(await readFile(path, "utf8"));
-      if (!Number.isSafeInteger(pid) || pid <= 1) return undefined;
-      const argv = (await readFile(`/proc/${pid}/cmdline`, "utf8")).split("\0");
-      return argv.includes(uuid) ? pid : undefined;
-    } catch {
-      return undefined; // it ended, or libvirt keeps its files elsewhere
-    }
+  async pidOf({
+    machineId,
+    domainName,
+  }: Pick<MachineSighting, "machineId" | "domainName">): Promise<number | undefined> {
+    return qemuPid(this.#options, { name: domainName, uuid: uuidOf(machineId) });
   }
 
   #hear(event: ClientEvent): void {

@@ -68,3 +68,5 @@ export function domainNameOf(namespace: string, pod: string, machineId: MachineI
 export function tapNameOf(machineId: MachineId): string {
   return `vm${machineId.slice(0, 12)}`;
 }
+
+export const isTapName = (name: string): boolean => /^vm[0-9a-f]{12}$/.test(name);

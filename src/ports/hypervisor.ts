@@ -69,6 +69,11 @@ export interface Hypervisor {
   undefine(machineId: MachineId, signal: AbortSignal): Promise<void>;
   /** How it is now; undefined when there is no such domain. */
   look(machineId: MachineId, signal: AbortSignal): Promise<MachineSighting | undefined>;
+  /**
+   * The process that runs it, by what the node itself shows: asks nobody who could be slow. Undefined when it is off.
+   * Never throws.
+   */
+  pidOf(machine: Pick<MachineSighting, "machineId" | "domainName">): Promise<number | undefined>;
   /** All of ours. */
   list(signal: AbortSignal): Promise<readonly MachineSighting[]>;
   /** Hear of changes until disposed. A listener must not throw and must return at once. */

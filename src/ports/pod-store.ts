@@ -63,5 +63,7 @@ export interface PodStore {
   removeMachine(podId: PodId, machineId: MachineId): Promise<void>;
   /** What the machines' own files take: overlays, seeds, console files. */
   usage(): Promise<FilesystemUsage>;
+  /** Of the filesystem that those files are on. */
+  mountpoint(): Promise<string>;
   pathsOf(podId: PodId, machineId: MachineId): MachinePaths;
 }

@@ -69,8 +69,11 @@ class DiskPodStore implements PodStore {
   }
 
   async usage(): Promise<FilesystemUsage> {
-    const folderPath = layout.podsFolder(this.#at);
-    return { mountpoint: await mountPointOf(folderPath), ...(await folderUsage(folderPath)) };
+    return { mountpoint: await this.mountpoint(), ...(await folderUsage(layout.podsFolder(this.#at))) };
+  }
+
+  async mountpoint(): Promise<string> {
+    return await mountPointOf(layout.podsFolder(this.#at));
   }
 
   async addPod({ facts, state }: PodRecord): Promise<void> {

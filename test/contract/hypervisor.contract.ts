@@ -100,10 +100,14 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
     });
 
     test("tells the process of a machine that is on, and none of one that is off", async () => {
-      const { machineId } = await started();
-      expect((await hypervisor.look(machineId, limit()))?.pid).toBeGreaterThan(1);
+      const plan = await started();
+      const { machineId } = plan;
+      const pid = (await hypervisor.look(machineId, limit()))?.pid;
+      expect(pid).toBeGreaterThan(1);
+      expect(await hypervisor.pidOf(plan)).toBe(pid);
       await hypervisor.destroy(machineId, limit());
       expect((await hypervisor.look(machineId, limit()))?.pid).toBeUndefined();
+      expect(await hypervisor.pidOf(plan)).toBeUndefined();
     });
 
     test("refuses to start a machine that is on, and leaves it on", async () => {

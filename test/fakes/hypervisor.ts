@@ -119,6 +119,10 @@ export class FakeHypervisor implements Hypervisor {
     });
   }
 
+  async pidOf({ machineId }: { readonly machineId: MachineId }): Promise<number | undefined> {
+    return this.#domains.get(machineId)?.pid;
+  }
+
   async list(signal: AbortSignal): Promise<readonly MachineSighting[]> {
     return this.#serve("list", undefined, signal, () => [...this.#domains.values()].map(sightingOf));
   }

@@ -77,9 +77,13 @@ export class FakePodStore implements PodStore {
     if (this.#machines.get(machineId)?.facts.podId === podId) this.#machines.delete(machineId);
   }
 
+  async mountpoint(): Promise<string> {
+    return this.#folders.stateFolderPath;
+  }
+
   async usage(): Promise<FilesystemUsage> {
     return {
-      mountpoint: this.#folders.stateFolderPath,
+      mountpoint: await this.mountpoint(),
       usedBytes: 0,
       usedInodes: this.#pods.size + this.#machines.size,
     };

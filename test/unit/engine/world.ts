@@ -6,6 +6,7 @@ import type { MachineSpec } from "../../../src/model/machine.ts";
 import type { PodSpec } from "../../../src/model/pod.ts";
 import { FakeHypervisor } from "../../fakes/hypervisor.ts";
 import { FakeImageStore } from "../../fakes/image-store.ts";
+import { FakeMeter } from "../../fakes/meter.ts";
 import { FakeNetns } from "../../fakes/netns.ts";
 import { FakeNetwork } from "../../fakes/network.ts";
 import { FakePodStore } from "../../fakes/pod-store.ts";
@@ -31,6 +32,7 @@ export class World {
   readonly disks = new FakeDisks();
   readonly hypervisor = new FakeHypervisor();
   readonly images = new FakeImageStore();
+  readonly meter = new FakeMeter();
   readonly netns = new FakeNetns();
   readonly network = new FakeNetwork();
   readonly seed = new FakeSeed();
@@ -83,6 +85,7 @@ export class World {
       hypervisor: this.#watched("hypervisor", this.hypervisor),
       images: this.#watched("images", this.images),
       log: silentLog,
+      meter: this.meter,
       netns: this.#watched("netns", this.netns),
       network: this.#watched("network", this.network),
       observer: { undoFailed: (operation) => void this.undoFailures.push(operation) },

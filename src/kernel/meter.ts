@@ -1,0 +1,98 @@
+// The Meter port: /proc, cgroups, the pod's netns. Files of these are read at once and not by threads: the kernel makes
+// them in memory, in microseconds, and there are many of them each time the kubelet asks.
+
+import { lstat } from "node:fs/promises";
+import type { Run } from "../lib/spawn.ts";
+import type { MachineId } from "../model/ids.ts";
+import type { MachineUsage } from "../model/usage.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Hypervisor } from "../ports/hypervisor.ts";
+import type { Meter } from "../ports/meter.ts";
+import { type CgroupFolders, cgroupMountsOf, ownCgroupFolders, readCgroupUsage } from "./cgroup-usage.ts";
+import { dhcpServerOf } from "./dhcp.ts";
+import { interfacesIn } from "./net-counters.ts";
+import type { KernelOptions } from "./options.ts";
+import { readOr, readProcessUsage } from "./process-usage.ts";
+
+export interface MeterParts {
+  readonly clock: Clock;
+  readonly run: Run;
+  readonly pidOf: Hypervisor["pidOf"];
+}
+
+/** A QEMU that was found: it is the same as long as the pid's start is. */
+interface Found {
+  readonly pid: number;
+  readonly startTicks: number;
+  readonly folders: CgroupFolders;
+}
+
+const BLOCK_BYTES = 512; // st_blocks counts these, whatever the filesystem's own block is
+/** One look into a netns by a program of its own. */
+const LOOK_LIMIT_MS = 5_000;
+
+export function createMeter(options: KernelOptions, { clock, run, pidOf }: MeterParts): Meter {
+  const mounts = cgroupMountsOf(readOr("/proc/self/mounts") ?? "");
+  const found = new Map<MachineId, Found>();
+
+  const find = async (machine: Parameters<Meter["machine"]>[0]): Promise<Found | undefined> => {
+    const pid = await pidOf(machine);
+    const startTicks = pid === undefined ? undefined : readProcessUsage(pid)?.startTicks;
+    if (pid === undefined || startTicks === undefined) return undefined;
+    return { pid, startTicks, folders: ownCgroupFolders(readOr(`/proc/${pid}/cgroup`) ?? "", mounts) };
+  };
+
+  return {
+    async machine(machine) {
+      const known = found.get(machine.machineId);
+      const isKnown = known !== undefined && readProcessUsage(known.pid)?.startTicks === known.startTicks;
+      const qemu = isKnown ? known : await find(machine);
+      if (qemu === undefined) {
+        found.delete(machine.machineId);
+        return undefined;
+      }
+      found.set(machine.machineId, qemu);
+      return usageOf(qemu, clock.nowMs());
+    },
+
+    async network({ podId, netnsPath }, signal) {
+      const server = await dhcpServerOf(podId, options);
+      const atMs = clock.nowMs();
+      const seen = server === undefined ? undefined : readOr(`/proc/${server}/net/dev`);
+      const text = seen ?? (await lookInto(netnsPath, run, signal));
+      return text === undefined ? undefined : { atMs, interfaces: interfacesIn(text) };
+    },
+
+    async disk(overlayPath) {
+      const file = await lstat(overlayPath).catch(() => undefined);
+      return file && { usedBytes: file.blocks * BLOCK_BYTES, usedInodes: 1 };
+    },
+  };
+}
+
+/** The cgroup's word where it has one, for it has counted more. */
+function usageOf({ pid, folders }: Found, atMs: number): MachineUsage | undefined {
+  const own = readProcessUsage(pid);
+  if (own === undefined) return undefined;
+  const { cpuNanos = own.cpuNanos, cpuPressure, memory, memoryPressure, ioPressure } = readCgroupUsage(folders);
+  const { rssBytes, swapBytes, pageFaults, majorPageFaults, threads } = own;
+  const byProcess = { workingSetBytes: rssBytes, usageBytes: rssBytes, rssBytes, pageFaults, majorPageFaults };
+  return {
+    atMs,
+    cpu: { totalNanos: cpuNanos, ...(cpuPressure && { pressure: cpuPressure }) },
+    memory: { ...(memory ?? byProcess), swapBytes, ...(memoryPressure && { pressure: memoryPressure }) },
+    io: { ...(ioPressure && { pressure: ioPressure }) },
+    threads,
+  };
+}
+
+/** For a pod in whose netns no process of ours is. */
+async function lookInto(netnsPath: string, run: Run, signal: AbortSignal): Promise<string | undefined> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(LOOK_LIMIT_MS)]);
+  try {
+    const done = await run("nsenter", [`--net=${netnsPath}`, "--", "cat", "/proc/self/net/dev"], {}, limit);
+    return done.exitCode === 0 ? done.stdout.toString("utf8") : undefined;
+  } catch {
+    return undefined;
+  }
+}
