@@ -1,71 +1,22 @@
 // Disk images as an enemy makes them, each after an attack that somebody's parser or guess once fell for.
 
-import { gzipSync } from "node:zlib";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 import { extension, type Qcow2Fields, qcow2, raw } from "./disk-image.ts";
+import { type MaliciousImage, reachingImages } from "./reaching-images.ts";
 
-export interface MaliciousImage {
-  readonly what: string;
-  readonly bytes: Buffer;
-}
-
-const DATA_FILE = 0x44415441;
 const CRYPTO = 0x0537be77;
 const BITMAPS = 0x23852875;
-const BACKING_FORMAT = 0xe2792aca;
-const DATA_FILE_BIT = 4n;
 
 const latin = (text: string): Buffer => Buffer.from(text, "latin1");
 
-/** @param canaryPath A file of the host that none of them may reach. */
+/** @param canaryPath A file of the host that none of them may reach, at least 63 sectors long. */
 export function maliciousImages(canaryPath: string): readonly MaliciousImage[] {
-  return [...leaning(canaryPath), ...absurd(), ...disguised(canaryPath), ...packed(canaryPath)];
+  const reaching = reachingImages(canaryPath);
+  return [...reaching, ...absurd(), ...disguised(), ...packed(reaching)];
 }
 
 function crafted(what: string, fields: Qcow2Fields): MaliciousImage {
   return { what: `qcow2 ${what}`, bytes: qcow2(fields) };
-}
-
-/** A name written behind the header, where the header says it is. */
-function withBacking(what: string, name: string, fields: Qcow2Fields = {}): MaliciousImage {
-  const bytes = qcow2({ backingOffset: 1024n, backingSize: Buffer.byteLength(name), ...fields });
-  bytes.write(name, 1024, "latin1");
-  return { what: `qcow2 ${what}`, bytes };
-}
-
-function leaning(canaryPath: string): readonly MaliciousImage[] {
-  const dataFile = extension(DATA_FILE, latin(canaryPath));
-  const json = `json:{"driver":"raw","file":{"driver":"file","filename":"${canaryPath}"}}`;
-  return [
-    withBacking("with a host file behind it (CVE-2015-1851)", canaryPath),
-    withBacking("of version 2 with a host file behind it (CVE-2011-3147)", canaryPath, { version: 2 }),
-    withBacking("with a json: pseudo file behind it", json),
-    withBacking("with a device behind it", "/dev/vda"),
-    withBacking("with an nbd server behind it", "nbd://169.254.169.254:80/x"),
-    withBacking("with a web address behind it", "https://169.254.169.254/latest/meta-data"),
-    withBacking("with a relative file behind it", "../../../../../../etc/shadow"),
-    withBacking("with a host file declared raw behind it", canaryPath, {
-      extensions: extension(BACKING_FORMAT, latin("raw")),
-    }),
-    crafted("with a backing offset and no length", { backingOffset: 1024n }),
-    crafted("with a backing length and no offset", { backingSize: 20 }),
-    crafted("with a backing name of 4 GiB", { backingOffset: 1024n, backingSize: 0xffffffff }),
-    crafted("with a backing name beyond the file", { backingOffset: 1n << 62n, backingSize: 8 }),
-    crafted("with its data in a host file (CVE-2024-32498)", { incompatible: DATA_FILE_BIT, extensions: dataFile }),
-    crafted("with its data in a host file, raw", {
-      incompatible: DATA_FILE_BIT,
-      autoclear: 2n,
-      extensions: dataFile,
-    }),
-    crafted("with its data in a json: pseudo file (CVE-2024-4467)", {
-      incompatible: DATA_FILE_BIT,
-      extensions: extension(DATA_FILE, latin(json)),
-    }),
-    crafted("with the name of a data file and no bit for it", { extensions: dataFile }),
-    crafted("with the name of a data file behind another extension", {
-      extensions: Buffer.concat([extension(0x12345678, Buffer.alloc(24)), dataFile]),
-    }),
-    crafted("with the bit of a data file and no name", { incompatible: DATA_FILE_BIT }),
-  ];
 }
 
 function absurd(): readonly MaliciousImage[] {
@@ -109,8 +60,7 @@ function absurd(): readonly MaliciousImage[] {
 }
 
 /** Each a bootable raw disk to whoever looks at the boot sector alone (CVE-2024-40767). */
-function disguised(canaryPath: string): readonly MaliciousImage[] {
-  const descriptor = `# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 63 FLAT "${canaryPath}" 0\n`;
+function disguised(): readonly MaliciousImage[] {
   const as = (what: string, bytes: Uint8Array, at = 0): MaliciousImage => {
     const file = raw(2048);
     file.set(bytes, at < 0 ? file.length + at : at);
@@ -119,9 +69,8 @@ function disguised(canaryPath: string): readonly MaliciousImage[] {
   const iso = Buffer.alloc(1024 * 1024);
   iso.write("CD001", 0x8001);
   return [
-    as("a VMDK descriptor of a host file (CVE-2022-47951)", latin(descriptor.slice(0, 500))),
-    as("a VMDK descriptor behind comments", latin(`# hello\n\n${descriptor.slice(22, 500)}`)),
-    as("a VMDK", latin("KDMV")),
+    as("a VMDK descriptor behind comments", latin('# hello\n\nversion=1\nRW 63 FLAT "/etc/shadow" 0\n')),
+    as("a VMDK (CVE-2026-2243)", latin("KDMV")),
     as("an ESX VMDK", latin("COWD")),
     as("a VHD", latin("conectix")),
     as("a VHD by its end", latin("conectix"), -512),
@@ -142,10 +91,12 @@ function disguised(canaryPath: string): readonly MaliciousImage[] {
   ];
 }
 
-/** The same through the unpacker. */
-function packed(canaryPath: string): readonly MaliciousImage[] {
-  return [...leaning(canaryPath).slice(0, 2), ...disguised(canaryPath).slice(0, 2)].map(({ what, bytes }) => ({
-    what: `gzip of ${what}`,
-    bytes: gzipSync(bytes),
-  }));
+/** The same through the unpackers. */
+function packed(images: readonly MaliciousImage[]): readonly MaliciousImage[] {
+  return images
+    .filter(({ isReaching }) => isReaching)
+    .map(({ what, bytes }, index) => ({
+      what: `${index % 2 === 0 ? "gzip" : "zstd"} of ${what}`,
+      bytes: index % 2 === 0 ? gzipSync(bytes) : zstdCompressSync(bytes),
+    }));
 }

@@ -1,8 +1,9 @@
-// The real image store with one registry that it reaches by plain HTTP. For qemu-img every disk has 1 MiB.
+// The real image store with one registry that it reaches by plain HTTP. Unless told otherwise every disk has 1 MiB for qemu-img.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Run } from "../../src/lib/spawn.ts";
 import { agreeingQemuImg, type DiskStoreFixture, openDiskStore } from "./disk-image-store.ts";
 import { OciRegistry } from "./oci-registry.ts";
 
@@ -15,7 +16,10 @@ export interface OciStoreFixture extends AsyncDisposable {
   readonly authPath: string;
 }
 
-export async function openOciStore(images: Readonly<Record<string, unknown>> = {}): Promise<OciStoreFixture> {
+export async function openOciStore(
+  images: Readonly<Record<string, unknown>> = {},
+  run: Run = agreeingQemuImg(1024 * 1024),
+): Promise<OciStoreFixture> {
   await using parts = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), "vmlet-oci-"));
   parts.defer(async () => rm(folder, { recursive: true, force: true }));
@@ -25,7 +29,7 @@ export async function openOciStore(images: Readonly<Record<string, unknown>> = {
   await registry.writeHosts(hostsFolderPath);
   const prefixes = [`${registry.host}/disks/`];
   const settings = { registry: { hostsFolderPath, authPath, prefixes }, ...images };
-  const under = parts.use(await openDiskStore({ images: settings, run: agreeingQemuImg(1024 * 1024) }));
+  const under = parts.use(await openDiskStore({ images: settings, run }));
   const kept = parts.move();
   return { registry, under, hostsFolderPath, authPath, [Symbol.asyncDispose]: async () => kept.disposeAsync() };
 }

@@ -9,11 +9,12 @@ export interface SmallDisk extends AsyncDisposable {
   readonly path: string;
 }
 
-export async function mountSmallDisk(sizeBytes: number): Promise<SmallDisk> {
+/** @param options Of mount, behind the size. */
+export async function mountSmallDisk(sizeBytes: number, options = "nodev"): Promise<SmallDisk> {
   await using undo = new AsyncDisposableStack();
   const path = await mkdtemp(join(tmpdir(), "vmlet-small-"));
   undo.defer(async () => rm(path, { recursive: true, force: true }));
-  await runOrThrow("mount", ["-t", "tmpfs", "-o", `size=${sizeBytes}`, "vmlet-test", path]);
+  await runOrThrow("mount", ["-t", "tmpfs", "-o", `size=${sizeBytes},${options}`, "vmlet-test", path]);
   undo.defer(async () => runOrThrow("umount", [path]));
   await chmod(path, 0o711);
   const kept = undo.move();
