@@ -3,11 +3,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../../../src/lib/spawn.ts";
+import { certify, freePort, tool } from "./server-parts.ts";
 
 export interface RegistryOptions {
   readonly isTls: boolean;
@@ -102,28 +102,4 @@ export class DockerRegistry implements AsyncDisposable {
       await sleep(50, undefined, { signal });
     }
   }
-}
-
-async function tool(file: string, args: readonly string[], signal: AbortSignal): Promise<string> {
-  const { exitCode, stdout, stderr } = await run(file, args, {}, signal);
-  if (exitCode !== 0) throw new Error(`${file}: ${stderr}`);
-  return stdout.toString();
-}
-
-async function certify(folderPath: string, signal: AbortSignal): Promise<void> {
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  const files = ["-keyout", join(folderPath, "tls.key"), "-out", join(folderPath, "tls.crt")];
-  const names = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"];
-  await tool("openssl", ["req", "-x509", ...key, ...files, "-days", "2", ...names], signal);
-}
-
-/** Nobody else takes it in the moment between. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("unreachable: a TCP server has a port");
-  return address.port;
 }
