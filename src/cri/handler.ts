@@ -3,6 +3,7 @@
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
+  Metadata,
   type ServerUnaryCall,
   type ServerWritableStream,
   status,
@@ -58,7 +59,9 @@ export function streamed<Request, Response>(
   return (call) => {
     void observed(call, options, async (signal) => {
       try {
-        for await (const piece of answer(call.request, signal)) {
+        const pieces = answer(call.request, signal);
+        call.sendMetadata(new Metadata()); // a listener knows by it that nothing from now on passes it by
+        for await (const piece of pieces) {
           if (!call.write(piece)) await drained(call, signal);
         }
         call.end();

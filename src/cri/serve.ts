@@ -26,7 +26,8 @@ export async function serveCri(options: ServeOptions, engine: Engine): Promise<A
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   });
-  server.addService(RuntimeServiceService, runtimeService(engine, options));
+  const closing = new AbortController();
+  server.addService(RuntimeServiceService, runtimeService(engine, { ...options, closing: closing.signal }));
   server.addService(ImageServiceService, imageService(engine, options));
   const umask = process.umask(0o177); // the socket is born 0600
   try {
@@ -37,6 +38,7 @@ export async function serveCri(options: ServeOptions, engine: Engine): Promise<A
   await chmod(socketPath, 0o600);
   return {
     async [Symbol.asyncDispose]() {
+      closing.abort();
       await drain(server);
       await rm(socketPath, { force: true });
     },

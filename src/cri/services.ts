@@ -6,6 +6,7 @@ import type { ImageServiceServer, RuntimeServiceServer } from "../gen/runtime.ts
 import { VmletError } from "../model/failure.ts";
 import type { Logger } from "../ports/logger.ts";
 import { createContainer } from "./container-create.ts";
+import { containerEvents } from "./container-events.ts";
 import { listContainers, streamContainers } from "./container-list.ts";
 import { reopenContainerLog } from "./container-log-reopen.ts";
 import { removeContainer } from "./container-remove.ts";
@@ -45,7 +46,11 @@ export interface ServiceOptions {
   readonly observer?: RpcObserver;
 }
 
-export function runtimeService(engine: Engine, options: ServiceOptions): RuntimeServiceServer {
+/** @param options `closing` ends the streams that have no end. */
+export function runtimeService(
+  engine: Engine,
+  options: ServiceOptions & { readonly closing: AbortSignal },
+): RuntimeServiceServer {
   const { read, write, slowWrite, pieces, notYet, notYetStreamed } = wrappers(options);
   return {
     version: read("Version", version()),
@@ -76,6 +81,8 @@ export function runtimeService(engine: Engine, options: ServiceOptions): Runtime
     listPodSandboxStats: read("ListPodSandboxStats", listPodSandboxStats(engine)),
     streamPodSandboxStats: pieces("StreamPodSandboxStats", streamPodSandboxStats(engine)),
 
+    getContainerEvents: pieces("GetContainerEvents", containerEvents(engine, options.closing)),
+
     updateContainerResources: notYet("UpdateContainerResources"),
     updatePodSandboxResources: notYet("UpdatePodSandboxResources"),
     execSync: notYet("ExecSync"),
@@ -83,7 +90,6 @@ export function runtimeService(engine: Engine, options: ServiceOptions): Runtime
     attach: notYet("Attach"),
     portForward: notYet("PortForward"),
     checkpointContainer: notYet("CheckpointContainer"),
-    getContainerEvents: notYetStreamed("GetContainerEvents"),
     listMetricDescriptors: notYet("ListMetricDescriptors"),
     listPodSandboxMetrics: notYet("ListPodSandboxMetrics"),
     streamPodSandboxMetrics: notYetStreamed("StreamPodSandboxMetrics"),

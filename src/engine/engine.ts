@@ -10,6 +10,7 @@ import type { StoredPods } from "../ports/pod-store.ts";
 import { createMachine } from "./create-machine.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
 import type { EngineOptions, Parts, Ports } from "./parts.ts";
+import { PodEvents } from "./pod-events.ts";
 import { Pods } from "./pods.ts";
 import { reconcile, reconcileUntilDone } from "./recover.ts";
 import { removeMachine } from "./remove-machine.ts";
@@ -26,6 +27,7 @@ export interface Engine {
   readonly clock: Clock;
   readonly images: ImageStore;
   readonly pods: Pods;
+  readonly events: PodEvents;
   readonly stats: Stats;
   runPod(spec: PodSpec, signal: AbortSignal): Promise<PodId>;
   stopPod(podId: PodId, signal: AbortSignal): Promise<void>;
@@ -62,6 +64,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       clock: parts.clock,
       images: parts.images,
       pods: parts.pods,
+      events: new PodEvents(parts),
       stats: new Stats(parts),
       runPod: bind(runPod),
       stopPod: bind(stopPod),

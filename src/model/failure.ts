@@ -30,6 +30,7 @@ export type Failure =
   | { readonly code: "TOOL_FAILED"; readonly tool: string; readonly exitCode: number | null }
   | { readonly code: "RECORD_BROKEN"; readonly path: string }
   | { readonly code: "TIMED_OUT"; readonly doing: string; readonly limitMs: number }
+  | { readonly code: "SUBSCRIBER_TOO_SLOW"; readonly limit: number }
   | { readonly code: "STREAMING_GONE" }
   | { readonly code: "STREAMING_BUSY"; readonly limit: number }
   | { readonly code: "NOT_IMPLEMENTED"; readonly rpc: string };
