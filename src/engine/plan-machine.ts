@@ -22,6 +22,7 @@ export function planMachine(
   const { namespace, name, uid, cgroupParent, overhead } = pod.facts.spec;
   const paths = store.pathsOf(facts.podId, facts.machineId);
   const attachment = attachmentOf(pod);
+  const { template, execWay } = annotationsOf(pod);
   const partition = partitionOf(cgroupParent, { hasMachined: options.hasMachined, exists: options.cgroupExists });
   return {
     machineId: facts.machineId,
@@ -45,7 +46,8 @@ export function planMachine(
     consoleFilePath: paths.consoleFilePath,
     initReportPath: paths.initReportPath,
     vncSocketPath: paths.vncSocketPath,
-    template: annotationsOf(pod).template,
+    ...(execWay === "agent" ? {} : { sshSocketPath: paths.sshSocketPath }),
+    template,
   };
 }
 
@@ -56,9 +58,10 @@ export function planSeed(
   { machineId, podId, spec }: Pick<MachineFacts, "machineId" | "podId" | "spec">,
   files: readonly SeedFile[],
 ): SeedRequest {
-  const { userData, sshKeys } = annotationsOf(pod);
+  const { userData, sshKeys, execUser, execWay } = annotationsOf(pod);
+  const { seedPath, sshKeyFolderPath } = store.pathsOf(podId, machineId);
   return {
-    seedPath: store.pathsOf(podId, machineId).seedPath,
+    seedPath,
     machineId,
     hostname: pod.facts.spec.hostname,
     attachment: attachmentOf(pod),
@@ -69,6 +72,7 @@ export function planSeed(
     argv: [...spec.command, ...spec.args],
     workingDir: spec.workingDir,
     files,
+    ...(execWay === "agent" ? {} : { ssh: { keyFolderPath: sshKeyFolderPath, user: execUser } }),
   };
 }
 

@@ -3,6 +3,7 @@
 import { posix } from "node:path";
 import { invalid } from "../model/failure.ts";
 import type { SeedFile } from "../ports/seed.ts";
+import { SSH_UNIT_NAME, type SshFile } from "./exec/serve.ts";
 import { shellQuote, withoutNul } from "./shell.ts";
 
 /** What the guest runs as the pod's command. */
@@ -37,23 +38,30 @@ poweroff || poweroff -f
 `;
 
 /** Puts everything from the seed where it belongs; run at each boot. */
-export function setupScript(files: readonly SeedFile[], { hasWorkload }: { hasWorkload: boolean }): string {
+export function setupScript(
+  files: readonly SeedFile[],
+  { hasWorkload, ssh }: { hasWorkload: boolean; ssh: readonly SshFile[] },
+): string {
   const puts = files.map(({ guestPath, mode }, index) => {
     if (!isNormalGuestPath(guestPath)) {
       throw invalid("mounts", `${JSON.stringify(guestPath.slice(0, 200))} is not an absolute, normal path in a guest`);
     }
-    return `put files/${index} ${(mode & 0o777).toString(8).padStart(4, "0")} ${shellQuote(guestPath)}`;
+    return `put files/${index} ${octal(mode)} ${shellQuote(guestPath)}`;
   });
   const own = ["put environment 0600 /etc/vmlet/environment"];
   if (hasWorkload) own.push("put workload 0755 /etc/vmlet/workload", "put run-workload 0755 /etc/vmlet/run-workload");
+  own.push(...ssh.map(({ name, mode }) => `put ssh/${name} ${octal(mode)} /etc/vmlet/ssh/${name}`));
   return [SETUP_HEAD, ...own, ...puts, "exit $failed", ""].join("\n");
 }
+
+const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "0");
 
 const SETUP_HEAD = `#!/bin/sh
 # Installs what this machine's pod was given. The result is the same however often it runs.
 case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
 root=\${VMLET_ROOT:-}
 failed=0
+umask 022
 
 # put SOURCE MODE TARGET: a reader sees the old file or the new one.
 put() {
@@ -78,6 +86,15 @@ mkdir -p "$seed"
 device=$(blkid -L cidata) || device=/dev/disk/by-label/cidata
 mount -t iso9660 -o ro "$device" "$seed" || exit 1
 sh "$seed/vmlet/setup"
+if [ -e "$seed/vmlet/${SSH_UNIT_NAME}" ]; then
+  if [ -d /run/systemd/system ]; then
+    cp "$seed/vmlet/${SSH_UNIT_NAME}" /run/systemd/system/
+    systemctl daemon-reload
+    systemctl --no-block start ${SSH_UNIT_NAME}
+  else
+    (while :; do sh /etc/vmlet/ssh/serve; sleep 1; done) </dev/null >/dev/null 2>&1 &
+  fi
+fi
 if [ -e "$seed/vmlet/run-workload" ]; then
   if [ -d /run/systemd/system ]; then
     cp "$seed/vmlet/vmlet-workload.service" /run/systemd/system/

@@ -7,6 +7,8 @@ import { errorCodeOf } from "../lib/error-code.ts";
 import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 import type { Seed, SeedRequest } from "../ports/seed.ts";
+import { ensureExecKeys } from "./exec/keys.ts";
+import { SSH_UNIT, SSH_UNIT_NAME, type SshFile, sshFiles } from "./exec/serve.ts";
 import { readInitReportFile } from "./init-report.ts";
 import { networkConfig, networkVariables } from "./network.ts";
 import { RUN_WORKLOAD_SCRIPT, setupScript, VENDOR_DATA, WORKLOAD_UNIT, workloadScript } from "./scripts.ts";
@@ -27,7 +29,9 @@ const IMAGE_OVERHEAD_BYTES = 512 * 1024;
 export function createSeed({ run, isoTool }: SeedParts): Seed {
   return {
     async build(request, signal) {
-      const contents = seedContents(request);
+      const { ssh } = request;
+      const files = ssh === undefined ? [] : sshFiles(await ensureExecKeys(ssh.keyFolderPath), ssh.user);
+      const contents = seedContents(request, files);
       const stagePath = `${request.seedPath}.stage`;
       const imagePath = `${request.seedPath}.tmp`;
       try {
@@ -53,8 +57,12 @@ export function createSeed({ run, isoTool }: SeedParts): Seed {
   };
 }
 
-/** Everything on the seed. @throws SPEC_INVALID naming the field that no guest can be given */
-export function seedContents(request: SeedRequest): SeedContents {
+/**
+ * Everything on the seed.
+ * @param ssh What lets us in by ssh; empty: nothing does.
+ * @throws SPEC_INVALID naming the field that no guest can be given
+ */
+export function seedContents(request: SeedRequest, ssh: readonly SshFile[] = []): SeedContents {
   const { machineId, hostname, sshKeys, env, argv, workingDir, files } = request;
   const hasWorkload = argv.length > 0;
   const contents = new Map<string, string | Uint8Array>([
@@ -65,8 +73,10 @@ export function seedContents(request: SeedRequest): SeedContents {
     ["vmlet/network", networkVariables(request)],
     ["vmlet/environment", environmentFile(env)],
     ["vmlet/authorized_keys", sshKeys.map((key) => `${key}\n`).join("")],
-    ["vmlet/setup", setupScript(files, { hasWorkload })],
+    ["vmlet/setup", setupScript(files, { hasWorkload, ssh })],
   ]);
+  for (const { name, content } of ssh) contents.set(`vmlet/ssh/${name}`, content);
+  if (ssh.length > 0) contents.set(`vmlet/${SSH_UNIT_NAME}`, SSH_UNIT);
   if (hasWorkload) {
     contents.set("vmlet/workload", workloadScript(argv, workingDir));
     contents.set("vmlet/run-workload", RUN_WORKLOAD_SCRIPT);

@@ -3,7 +3,7 @@
 import { invalid } from "../model/failure.ts";
 import { isMachineId, type MachineId, uuidOf } from "../model/ids.ts";
 import type { CpuPlan, DiskPlan, MachinePlan, NicPlan } from "../model/machine-plan.ts";
-import { type DomainTemplate, deviceOf, devicesOf } from "./template.ts";
+import { type DomainTemplate, deviceOf, devicesOf, optionalDeviceOf } from "./template.ts";
 import { buildXml, child, element, isXmlText, legalXmlText, parseXml, setChild, type XmlElement } from "./xml.ts";
 
 /** The namespace of our `<metadata>`: what makes a domain ours. */
@@ -38,6 +38,7 @@ export function renderDomain(plan: MachinePlan, template: DomainTemplate, option
   fillNic(deviceOf(copy, "nic"), plan.nic);
   fillConsole(deviceOf(copy, "console"), exact("consoleFilePath", plan.consoleFilePath));
   setSource(deviceOf(copy, "initReport"), { path: exact("initReportPath", plan.initReportPath), append: "on" });
+  fillSsh(copy, plan.sshSocketPath);
   fillVnc(domain, exact("vncSocketPath", plan.vncSocketPath));
   return buildXml(domain);
 }
@@ -154,6 +155,15 @@ function fillNic(nic: XmlElement, { tapName, mac, mtu }: NicPlan): void {
 function fillConsole(serial: XmlElement, path: string): void {
   if (serial.attributes["type"] === "file") return setSource(serial, { path, append: "on" });
   setChild(serial, "log", element("log", { file: path, append: "on" }));
+}
+
+/** A template without the port, and a machine that shall have none, have none. */
+function fillSsh(template: DomainTemplate, socketPath: string | undefined): void {
+  const channel = optionalDeviceOf(template, "ssh");
+  if (channel === undefined) return;
+  if (socketPath !== undefined) return setSource(channel, { mode: "bind", path: exact("sshSocketPath", socketPath) });
+  const devices = child(template.domain, "devices");
+  if (devices !== undefined) devices.children = devices.children.filter((each) => each !== channel);
 }
 
 function fillVnc(domain: XmlElement, socketPath: string): void {

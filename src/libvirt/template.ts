@@ -13,9 +13,16 @@ export interface DomainTemplate {
   readonly domain: XmlElement;
 }
 
+interface RoleFacts {
+  readonly alias: string;
+  readonly device: string;
+  readonly type: readonly string[];
+  readonly isOptional?: true;
+}
+
 /**
- * Devices that every template must have, found by `<alias name='…'/>` so that an admin may add others of the same
- * kind. `type` is what makes the device fit what code fills in.
+ * Devices that code fills in, found by `<alias name='…'/>` so that an admin may add others of the same kind. `type` is
+ * what makes the device fit what code fills in. Every template must have them, but for those that are optional.
  */
 const ROLES = {
   root: { alias: "ua-vmlet-root", device: "disk", type: ["file"] },
@@ -23,9 +30,11 @@ const ROLES = {
   nic: { alias: "ua-vmlet-nic", device: "interface", type: ["ethernet"] },
   console: { alias: "ua-vmlet-console", device: "serial", type: ["file", "pty"] },
   initReport: { alias: "ua-vmlet-init", device: "channel", type: ["file"] },
-} as const;
+  ssh: { alias: "ua-vmlet-ssh", device: "channel", type: ["unix"], isOptional: true },
+} as const satisfies Record<string, RoleFacts>;
 
 export type Role = keyof typeof ROLES;
+type OptionalRole = "ssh";
 
 /** A domain takes some 5 KiB; libvirt itself stops at 4 MiB. */
 const MAX_TEMPLATE_BYTES = 256 * 1024;
@@ -71,13 +80,25 @@ export function parseTemplate(path: string, text: string): DomainTemplate {
 }
 
 /** The one device that plays `role`. */
-export function deviceOf({ path, domain }: DomainTemplate, role: Role): XmlElement {
-  const { alias, device } = ROLES[role];
-  const found = devicesOf(domain).filter((each) => child(each, "alias")?.attributes["name"] === alias);
-  const [first, second] = found;
-  if (first === undefined) throw broken(path, `it has no <${device}> with <alias name="${alias}"/>`);
+export function deviceOf(template: DomainTemplate, role: Exclude<Role, OptionalRole>): XmlElement {
+  return found(template, role) ?? missing(template.path, role);
+}
+
+/** The device that plays `role`, if the template has one. */
+export function optionalDeviceOf(template: DomainTemplate, role: OptionalRole): XmlElement | undefined {
+  return found(template, role);
+}
+
+function found({ path, domain }: DomainTemplate, role: Role): XmlElement | undefined {
+  const { alias } = ROLES[role];
+  const [first, second] = devicesOf(domain).filter((each) => child(each, "alias")?.attributes["name"] === alias);
   if (second !== undefined) throw broken(path, `it has more than one device with <alias name="${alias}"/>`);
   return first;
+}
+
+function missing(path: string, role: Role): never {
+  const { alias, device } = ROLES[role];
+  throw broken(path, `it has no <${device}> with <alias name="${alias}"/>`);
 }
 
 export function devicesOf(domain: XmlElement): readonly XmlElement[] {
@@ -85,11 +106,12 @@ export function devicesOf(domain: XmlElement): readonly XmlElement[] {
 }
 
 function checkRole(path: string, domain: XmlElement, role: Role): void {
-  const { alias, device, type } = ROLES[role];
-  const found = deviceOf({ path, domain }, role);
-  if (found.name !== device) throw broken(path, `the device ${alias} is a <${found.name}>, not a <${device}>`);
-  const given = found.attributes["type"] ?? "";
-  if (!(type as readonly string[]).includes(given)) {
+  const { alias, device, type, isOptional }: RoleFacts = ROLES[role];
+  const each = found({ path, domain }, role);
+  if (each === undefined) return isOptional ? undefined : missing(path, role);
+  if (each.name !== device) throw broken(path, `the device ${alias} is a <${each.name}>, not a <${device}>`);
+  const given = each.attributes["type"] ?? "";
+  if (!type.includes(given)) {
     throw broken(
       path,
       `the <${device}> ${alias} has type="${given}", not ${type.map((each) => `"${each}"`).join(" or ")}`,

@@ -12,12 +12,19 @@ export interface Annotations {
   readonly template: string;
   /** Size of the root disk; never below the image's. */
   readonly rootSizeBytes?: number;
+  /** The user whose commands exec runs in the guest. */
+  readonly execUser: string;
+  /** How exec gets into the guest: `auto` is by ssh where the guest serves it, else by its agent. */
+  readonly execWay: ExecWay;
   /** Annotations of ours that this version does not know. */
   readonly notices: readonly string[];
 }
 
+type ExecWay = "auto" | "ssh" | "agent";
+
 const PREFIX = "vmlet.dev/";
-const KNOWN = ["user-data", "ssh-keys", "template", "root-size"];
+const KNOWN = ["user-data", "ssh-keys", "template", "root-size", "exec-user", "exec-way"];
+const EXEC_WAYS: readonly string[] = ["auto", "ssh", "agent"] satisfies ExecWay[];
 const MAX_USER_DATA_BYTES = 256 << 10; // the API server's own limit for all annotations together
 /** A certificate with many principals has some 4 KiB. Far below what SSH_KEY's search for the type takes noticeable time for. */
 const MAX_SSH_KEY_CHARS = 8 << 10;
@@ -40,6 +47,8 @@ export function parseAnnotations(annotations: Readonly<Record<string, string>>):
     sshKeys: sshKeysOf(value("ssh-keys")),
     template: templateOf(value("template")),
     ...(rootSize === "" ? {} : { rootSizeBytes: sizeOf(rootSize) }),
+    execUser: userOf(value("exec-user")),
+    execWay: wayOf(value("exec-way")),
     notices: unknown.map((key) => `annotation ${key} is not known to this version of vmlet`),
   };
 }
@@ -71,6 +80,21 @@ function templateOf(name: string): string {
     field("template"),
     `${JSON.stringify(name.slice(0, 80))} is no template name: lower-case letters, digits and dashes`,
   );
+}
+
+function userOf(name: string): string {
+  if (name === "") return "root";
+  if (/^[A-Za-z_][A-Za-z0-9_.-]{0,30}$/.test(name)) return name;
+  throw invalid(
+    field("exec-user"),
+    `${JSON.stringify(name.slice(0, 80))} is no user name: at most 31 letters, digits, "_", "-" and ".", no digit first`,
+  );
+}
+
+function wayOf(name: string): ExecWay {
+  if (name === "") return "auto";
+  if (EXEC_WAYS.includes(name)) return name as ExecWay;
+  throw invalid(field("exec-way"), `${JSON.stringify(name.slice(0, 80))} is none of ${EXEC_WAYS.join(", ")}`);
 }
 
 function sizeOf(text: string): number {

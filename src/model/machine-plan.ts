@@ -53,6 +53,8 @@ export interface MachinePlan {
   /** QEMU writes what the guest's init reports on the port `dev.vmlet.init.0`. */
   readonly initReportPath: string;
   readonly vncSocketPath: string;
+  /** The host's end of the port `dev.vmlet.ssh.0`; absent: the machine has no such port. */
+  readonly sshSocketPath?: string;
   /** File name in the template folder, without `.xml`. */
   readonly template: string;
 }

@@ -36,6 +36,8 @@ export interface MachinePaths {
   readonly consolePositionPath: string;
   readonly initReportPath: string;
   readonly vncSocketPath: string;
+  readonly sshSocketPath: string;
+  readonly sshKeyFolderPath: string;
 }
 
 /**
@@ -59,7 +61,7 @@ export interface PodStore {
   addMachine(record: MachineRecord): Promise<void>;
   /** @throws MACHINE_NOT_FOUND DISK_FULL */
   saveMachineState(podId: PodId, machineId: MachineId, state: MachineState): Promise<void>;
-  /** With everything in its folder, and its VNC socket. Not there: no change. */
+  /** With everything in its folder, and its sockets. Not there: no change. */
   removeMachine(podId: PodId, machineId: MachineId): Promise<void>;
   /** What the machines' own files take: overlays, seeds, console files. */
   usage(): Promise<FilesystemUsage>;

@@ -25,6 +25,12 @@ export interface SeedRequest {
   readonly argv: readonly string[];
   readonly workingDir: string;
   readonly files: readonly SeedFile[];
+  /** How we get in by ssh; absent: the guest is not asked to let us in. */
+  readonly ssh?: {
+    /** Keys that are missing there are made. */
+    readonly keyFolderPath: string;
+    readonly user: string;
+  };
 }
 
 /** What the guest is told at its first boot. Implemented by `src/guest/` as a NoCloud image. */

@@ -28,6 +28,8 @@ export interface StoreOptions extends layout.StoreFolders {
 /** QEMU's user must pass through to the disk, and read no names. */
 const FOLDER_MODE = 0o711;
 const FILE_MODE = 0o600;
+/** For what is ours alone. */
+const OWN_FOLDER_MODE = 0o700;
 /** What DISK_FULL asks for: several blocks more than a usual pod takes. */
 const ROOM_FOR_RECORDS_BYTES = 64 << 10;
 const QEMU_USERS = ["libvirt-qemu", "qemu"];
@@ -49,6 +51,7 @@ export async function openPodStore(
     if ((await mkdir(path, { recursive: true })) !== undefined) await chmod(path, FOLDER_MODE); // else: the admin's choice
   }
   for (const path of [layout.podsFolder(options), layout.vncFolder(options)]) await makeFolder(path);
+  await makeFolder(layout.sshFolder(options), OWN_FOLDER_MODE);
   const qemuUid = options.qemuUid ?? (await findQemuUid());
   if (qemuUid === undefined) log.warn("no user of QEMU found", { users: QEMU_USERS });
   else await chown(layout.vncFolder(options), qemuUid, -1);
@@ -93,7 +96,7 @@ class DiskPodStore implements PodStore {
 
   async removePod(podId: PodId): Promise<void> {
     for (const name of await namesIn(layout.machinesFolder(this.#at, podId))) {
-      await rm(layout.vncSocketPath(this.#at, name), { force: true });
+      await this.#removeSockets(name);
     }
     await removeFolder(layout.podsFolder(this.#at), podId);
   }
@@ -125,12 +128,18 @@ class DiskPodStore implements PodStore {
   }
 
   async removeMachine(podId: PodId, machineId: MachineId): Promise<void> {
-    await rm(layout.vncSocketPath(this.#at, machineId), { force: true }); // QEMU leaves it behind
+    await this.#removeSockets(machineId);
     await removeFolder(layout.machinesFolder(this.#at, podId), machineId);
   }
 
   pathsOf(podId: PodId, machineId: MachineId): MachinePaths {
     return layout.machinePaths(this.#at, podId, machineId);
+  }
+
+  /** QEMU leaves them behind. */
+  async #removeSockets(machineId: string): Promise<void> {
+    await rm(layout.vncSocketPath(this.#at, machineId), { force: true });
+    await rm(layout.sshSocketPath(this.#at, machineId), { force: true });
   }
 
   /** Filled under another name first: a crash leaves the whole folder or none of it. */
@@ -193,13 +202,13 @@ function encode<T>(kind: records.RecordKind<T>, value: T, field: string): string
 }
 
 /** There already: only its mode is set. */
-async function makeFolder(path: string): Promise<void> {
+async function makeFolder(path: string, mode = FOLDER_MODE): Promise<void> {
   try {
     await mkdir(path);
   } catch (error) {
     if (errorCodeOf(error) !== "EEXIST") throw error;
   }
-  await chmod(path, FOLDER_MODE); // whatever the umask made of it
+  await chmod(path, mode); // whatever the umask made of it
 }
 
 async function namesIn(folderPath: string): Promise<readonly string[]> {

@@ -38,6 +38,12 @@ export const vncFolder = ({ runFolderPath }: StoreFolders): string => join(runFo
 export const vncSocketPath = (at: StoreFolders, machineId: string): string =>
   join(vncFolder(at), `${machineId.slice(0, 12)}.sock`);
 
+/** QEMU never opens what is in it: libvirtd, as root, makes the sockets and hands them over open. */
+export const sshFolder = ({ runFolderPath }: StoreFolders): string => join(runFolderPath, "ssh");
+
+export const sshSocketPath = (at: StoreFolders, machineId: string): string =>
+  join(sshFolder(at), `${machineId.slice(0, 12)}.sock`);
+
 export function machinePaths(at: StoreFolders, podId: PodId, machineId: MachineId): MachinePaths {
   const folderPath = machineFolder(at, podId, machineId);
   return {
@@ -48,6 +54,8 @@ export function machinePaths(at: StoreFolders, podId: PodId, machineId: MachineI
     consolePositionPath: join(folderPath, "console-position.json"),
     initReportPath: join(folderPath, INIT_REPORT),
     vncSocketPath: vncSocketPath(at, machineId),
+    sshSocketPath: sshSocketPath(at, machineId),
+    sshKeyFolderPath: join(folderPath, "ssh"),
   };
 }
 

@@ -174,12 +174,12 @@ export function podStoreContract(name: string, make: () => Promise<StoreUnderTes
     expect(await store.load(never)).toEqual({ pods: [pod], machines: [machine], broken: [] });
   });
 
-  test(`${name}: names different files for different machines, the socket by a short name`, async () => {
+  test(`${name}: names different files for different machines, the sockets by short names`, async () => {
     const { store } = await make();
     const podId = newPodId();
     const [a, b] = [store.pathsOf(podId, newMachineId()), store.pathsOf(podId, newMachineId())];
     const all = [...Object.values(a), ...Object.values(b)];
     expect(new Set(all).size).toBe(all.length);
-    expect(Buffer.byteLength(a.vncSocketPath)).toBeLessThanOrEqual(107);
+    for (const path of [a.vncSocketPath, a.sshSocketPath]) expect(Buffer.byteLength(path)).toBeLessThanOrEqual(107);
   });
 }

@@ -29,6 +29,7 @@ export function somePlan(changes: Partial<MachinePlan> = {}): MachinePlan {
     consoleFilePath: "/var/lib/vmlet/m/console",
     initReportPath: "/var/lib/vmlet/m/init-report",
     vncSocketPath: "/run/vmlet/m/vnc.sock",
+    sshSocketPath: "/run/vmlet/m/ssh.sock",
     template: "linux",
     ...changes,
   };

@@ -126,6 +126,7 @@ async function emptyMachine(folderPath: string, changes: Partial<MachinePlan>) {
     consoleFilePath: join(folderPath, "console"),
     initReportPath: join(folderPath, "init-report"),
     vncSocketPath: join(vncFolderPath, "vnc.sock"),
+    sshSocketPath: join(folderPath, "ssh.sock"),
     ...changes,
   };
   const template = await loadTemplate("domain-templates", "linux", signal);

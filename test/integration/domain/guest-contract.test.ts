@@ -11,6 +11,7 @@ import { domainNameOf, type MachinePlan, tapNameOf } from "../../../src/model/ma
 import type { SeedRequest } from "../../../src/ports/seed.ts";
 import { somePlan } from "../../fakes/plans.ts";
 import { envVar, someSeedRequest } from "../../fakes/seed-requests.ts";
+import { plainSsh } from "../guest/plain-ssh.ts";
 
 /** Building the guest, if it is not there yet, and booting it without KVM on a busy machine. */
 const LIMIT_MS = 900_000;
@@ -49,8 +50,11 @@ async function boot(guest: string, memoryMiB: number, request: Partial<SeedReque
     consoleFilePath: at("console"),
     initReportPath: at("init-report"),
     vncSocketPath: at("vnc/vnc.sock"),
+    sshSocketPath: at("ssh.sock"),
   };
-  await seed.build(someSeedRequest({ ...request, machineId, seedPath: plan.seedPath }), signal);
+  const keyFolderPath = at("ssh");
+  const ssh = { keyFolderPath, user: request.ssh?.user ?? "root" };
+  await seed.build(someSeedRequest({ ...request, ssh, machineId, seedPath: plan.seedPath }), signal);
   const template = await loadTemplate("domain-templates", "linux", signal);
   await writeFile(at("domain.xml"), renderDomain(plan, template, { virtualization: "emulated", tcgCacheMiB: 256 }));
   await virsh(["create", at("domain.xml")], signal);
@@ -62,6 +66,7 @@ async function boot(guest: string, memoryMiB: number, request: Partial<SeedReque
     name: plan.domainName,
     console: async () => (await readFile(plan.consoleFilePath, "utf8")).replaceAll("\r", ""),
     exitCode: () => seed.readInitReport(plan.initReportPath),
+    ssh: (command: string) => plainSsh({ ...ssh, socketPath: at("ssh.sock") }, command, signal),
     /** Until the domain is gone: it is transient, so off is gone. */
     async ended() {
       const list = async (): Promise<true | undefined> =>
@@ -115,3 +120,21 @@ test.each(guests)(
     expect(await machine.exitCode()).toBe(37);
   },
 );
+
+test("the tiny guest serves ssh on its port with the machine's own keys, to the user whom the pod names", {
+  timeout: LIMIT_MS,
+}, async () => {
+  const signal = AbortSignal.timeout(LIMIT_MS - 5000);
+  const request = { env: [envVar("GREETING", "hi")], ssh: { keyFolderPath: "", user: "app" } };
+  await using machine = await boot("tiny", 128, { ...request, userData: "" }, signal);
+  const isThere = async (): Promise<true | undefined> => (await machine.console()).includes("tiny: ready") || undefined;
+  await poll(isThere, { firstMs: 200, maxMs: 1000 }, signal);
+  const { exitCode, stdout, stderr } = await machine.ssh(
+    'id -un; . /etc/vmlet/ssh/environment; echo "$GREETING"; cat /etc/vmlet/environment',
+  );
+  expect({ exitCode, stdout: stdout.toString(), stderr }).toEqual({
+    exitCode: 1,
+    stdout: "app\nhi\n",
+    stderr: expect.stringContaining("Permission denied"),
+  });
+});

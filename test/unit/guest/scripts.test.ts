@@ -3,17 +3,19 @@ import { chmod, mkdir, mkdtempDisposable, readFile, stat, writeFile } from "node
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import { newOpensshKeyPair } from "../../../src/guest/exec/openssh-key.ts";
+import { SSH_UNIT_NAME, type SshFile, sshFiles } from "../../../src/guest/exec/serve.ts";
 import { RUN_WORKLOAD_SCRIPT, setupScript, VENDOR_DATA, WORKLOAD_UNIT } from "../../../src/guest/scripts.ts";
 import { seedContents } from "../../../src/guest/seed.ts";
 import type { SeedRequest } from "../../../src/ports/seed.ts";
 import { envVar, someSeedRequest } from "../../fakes/seed-requests.ts";
 
 /** A folder as a mounted seed, and one as a guest's root, set up as a guest would do it. */
-async function guest(changes: Partial<SeedRequest>) {
+async function guest(changes: Partial<SeedRequest>, ssh: readonly SshFile[] = []) {
   const folder = await mkdtempDisposable(join(tmpdir(), "vmlet-"));
   const seed = join(folder.path, "seed");
   const root = join(folder.path, "root");
-  for (const [name, content] of seedContents(someSeedRequest(changes))) {
+  for (const [name, content] of seedContents(someSeedRequest(changes), ssh)) {
     await mkdir(dirname(join(seed, name)), { recursive: true });
     await writeFile(join(seed, name), content);
   }
@@ -21,6 +23,8 @@ async function guest(changes: Partial<SeedRequest>) {
   const setup = sh(join(seed, "vmlet/setup"));
   return { seed, root, sh, setup, [Symbol.asyncDispose]: () => folder.remove() };
 }
+
+const keys = { host: newOpensshKeyPair("host"), client: newOpensshKeyPair("client") };
 
 const show = ["/bin/sh", "-c", 'printf "%s|" "$@" "$GREETING" "$PWD"; exit 7', "me"];
 
@@ -75,7 +79,7 @@ test("a file that cannot be written is said and does not keep the others away", 
   await writeFile(join(at.root, "in-the-way"), "");
   const script = setupScript(
     files.map((file) => ({ ...file, guestPath: file.guestPath.replace("/blocked", "/in-the-way") })),
-    { hasWorkload: false },
+    { hasWorkload: false, ssh: [] },
   );
   await writeFile(join(at.seed, "vmlet/setup"), script);
   await chmod(join(at.root, "etc/b"), 0o600);
@@ -87,7 +91,7 @@ test("a file that cannot be written is said and does not keep the others away", 
 
 test.each(["etc/x", "/etc/../x", "/a//b", "/", "/etc/", "/a\0b"])("a guest path %j is refused", (guestPath) => {
   const files = [{ guestPath, content: Buffer.from(""), mode: 0o644 }];
-  expect(() => setupScript(files, { hasWorkload: false })).toThrow("mounts");
+  expect(() => setupScript(files, { hasWorkload: false, ssh: [] })).toThrow("mounts");
 });
 
 test("what cloud-init is given for us is a boothook that sh can read, and leaves the user's user-data alone", () => {
@@ -100,6 +104,40 @@ test("what cloud-init is given for us is a boothook that sh can read, and leaves
   expect(script[0]).toBe("#!/bin/sh");
   expect(spawnSync("/bin/sh", ["-n"], { input: script.join("\n") }).status).toBe(0);
   expect(WORKLOAD_UNIT).toContain("After=network-online.target cloud-final.service");
+});
+
+test("what lets us in by ssh is installed for sshd's taste: the host key for root alone, the rest readable", async () => {
+  await using at = await guest({}, sshFiles(keys, "app"));
+  expect(at.setup.stderr.toString()).toBe("");
+  const path = (name: string): string => join(at.root, "etc/vmlet/ssh", name);
+  expect(await readFile(path("host_key"), "utf8")).toBe(keys.host.privateKey);
+  expect((await stat(path("host_key"))).mode & 0o777).toBe(0o600);
+  expect((await stat(path("."))).mode & 0o777).toBe(0o755);
+  expect(await readFile(path("authorized_keys"), "utf8")).toBe(`restrict,pty ${keys.client.publicKey}\n`);
+  expect(await readFile(path("user"), "utf8")).toBe("app\n");
+  for (const name of ["authorized_keys", "sshd_config"]) expect((await stat(path(name))).mode & 0o777).toBe(0o644);
+  for (const name of ["serve", "command"]) expect((await stat(path(name))).mode & 0o777).toBe(0o755);
+});
+
+test("neither our private key nor anything of ssh is on a seed that did not ask for it", () => {
+  const asked = [...seedContents(someSeedRequest(), sshFiles(keys, "root"))].map(([, content]) => String(content));
+  expect(asked.some((content) => content.includes(keys.client.privateKey))).toBe(false);
+  const names = [...seedContents(someSeedRequest()).keys()];
+  expect(names.filter((name) => name.includes("vmlet/ssh") || name.includes(SSH_UNIT_NAME))).toEqual([]);
+});
+
+test.each(["serve", "command"])("%s is a script that sh can read", (name) => {
+  const script = sshFiles(keys, "root").find((file) => file.name === name)?.content ?? "";
+  expect(spawnSync("/bin/sh", ["-n"], { input: script }).status).toBe(0);
+});
+
+test("the command that ssh was asked for is read by sh, without what ssh told about itself", async () => {
+  await using at = await guest({}, sshFiles(keys, "root"));
+  const SSH_ORIGINAL_COMMAND = `printf '%s|' "it's" '$HOME' "\${SSH_ORIGINAL_COMMAND-none}" "\${SSH_TTY-none}"; exit 3`;
+  const env = { PATH: "/usr/bin:/bin", SSH_TTY: "/dev/pts/0", SSH_ORIGINAL_COMMAND };
+  const { stdout, status } = spawnSync(join(at.root, "etc/vmlet/ssh/command"), { env });
+  expect(stdout.toString()).toBe("it's|$HOME|none|none|");
+  expect(status).toBe(3);
 });
 
 test("a guest whose pod has no command finds no workload", () => {

@@ -2,7 +2,13 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { METADATA_NAMESPACE, machineIdOfDomainXml, renderDomain } from "../../../src/libvirt/domain-xml.ts";
-import { type DomainTemplate, deviceOf, devicesOf, parseTemplate } from "../../../src/libvirt/template.ts";
+import {
+  type DomainTemplate,
+  deviceOf,
+  devicesOf,
+  optionalDeviceOf,
+  parseTemplate,
+} from "../../../src/libvirt/template.ts";
 import { child, parseXml, type XmlElement } from "../../../src/libvirt/xml.ts";
 import { uuidOf } from "../../../src/model/ids.ts";
 import type { MachinePlan } from "../../../src/model/machine-plan.ts";
@@ -16,7 +22,8 @@ function rendered(plan: MachinePlan, from = template, options: Parameters<typeof
   const xml = renderDomain(plan, from, options);
   const domain = parseXml(xml);
   const copy: DomainTemplate = { path: "rendered", domain };
-  return { xml, domain, role: (role: Parameters<typeof deviceOf>[1]) => deviceOf(copy, role) };
+  const role = (name: Parameters<typeof deviceOf>[1]): XmlElement => deviceOf(copy, name);
+  return { xml, domain, role, ssh: optionalDeviceOf(copy, "ssh") };
 }
 
 function at(parent: XmlElement, ...path: readonly string[]): XmlElement {
@@ -95,6 +102,20 @@ test("QEMU itself appends console and init report to their files, and VNC listen
   expect(vnc.map((each) => at(each, "listen").attributes)).toEqual([
     { type: "socket", socket: "/run/vmlet/m/vnc.sock" },
   ]);
+});
+
+test("the port of ssh is a socket of the machine's own, and is not there where the machine shall have none", () => {
+  const { ssh } = rendered(somePlan());
+  expect(ssh && at(ssh, "source").attributes).toEqual({ mode: "bind", path: "/run/vmlet/m/ssh.sock" });
+  const { sshSocketPath: _, ...without } = somePlan();
+  const { domain, ssh: none } = rendered(without);
+  expect(none).toBeUndefined();
+  expect(devicesOf(domain).filter(({ name }) => name === "channel")).toHaveLength(2);
+});
+
+test("a template without the port of ssh is one that gives no port", () => {
+  const old = parseTemplate("old.xml", text.replace("ua-vmlet-ssh", "ua-mine"));
+  expect(rendered(somePlan(), old).xml).not.toContain("/run/vmlet/m/ssh.sock");
 });
 
 test("a template whose console is a terminal keeps it and logs all output to the file", () => {

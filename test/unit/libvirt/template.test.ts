@@ -28,6 +28,7 @@ test.each([
   ["<domain><devices>", "not valid XML"],
   ["<network/>", "<network>, not <domain>"],
   ["<domain/>", "ua-vmlet-root"],
+  [`<domain><devices>${ALL}${device("ua-vmlet-ssh", 'channel type="pty"')}</devices></domain>`, 'type="pty"'],
   [`<domain><devices>${ALL.replace("ua-vmlet-init", "ua-x")}</devices></domain>`, "ua-vmlet-init"],
   [`<domain><devices>${ALL}${ALL}</devices></domain>`, "more than one"],
   [`<domain><devices>${ALL.replace('"ethernet"', '"network"')}</devices></domain>`, 'type="network"'],

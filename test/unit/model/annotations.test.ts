@@ -4,11 +4,13 @@ import { parseAnnotations } from "../../../src/model/annotations.ts";
 const parse = (name: string, value: string) => parseAnnotations({ [`vmlet.dev/${name}`]: value, other: "x" });
 const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO/+";
 
-test("a pod without annotations of ours gets the linux template, no user-data and no keys", () => {
+test("a pod without annotations of ours gets the linux template, root for exec, no user-data and no keys", () => {
   expect(parseAnnotations({ "example.org/x": "y" })).toEqual({
     userData: "",
     sshKeys: [],
     template: "linux",
+    execUser: "root",
+    execWay: "auto",
     notices: [],
   });
 });
@@ -45,6 +47,15 @@ test.each([
 
 test.each(["../etc", "a/b", "A", " linux"])("a template named %j is refused", (name) => {
   expect(() => parse("template", name)).toThrow('annotations["vmlet.dev/template"]');
+});
+
+test("exec is for the user and by the way that the pod names, and for no others", () => {
+  expect(parse("exec-user", "app_1.x-y").execUser).toBe("app_1.x-y");
+  for (const bad of ["-x", "a b", "1a", "a\n", "$(x)", "a/b", "é", "a".repeat(32)]) {
+    expect(() => parse("exec-user", bad)).toThrow('annotations["vmlet.dev/exec-user"]');
+  }
+  expect(["auto", "ssh", "agent"].map((way) => parse("exec-way", way).execWay)).toEqual(["auto", "ssh", "agent"]);
+  expect(() => parse("exec-way", "telnet")).toThrow('annotations["vmlet.dev/exec-way"]');
 });
 
 test("a root size is a Kubernetes quantity in whole sectors", () => {

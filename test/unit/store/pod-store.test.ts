@@ -140,16 +140,24 @@ test("a tombstone that could not be emptied does not hinder the next removal or 
   expect(await readdir(podsFolder)).toEqual([pod.facts.podId]);
 });
 
-test("removing a machine or its pod takes the VNC socket along, which QEMU leaves behind", async () => {
+test("removing a machine or its pod takes its sockets along, which QEMU leaves behind", async () => {
   const { at, store, pod, machine, paths } = await filled();
   const second = machineRecord(pod.facts.podId);
   await store.addMachine(second);
-  await writeFile(paths.vncSocketPath, "");
-  await writeFile(store.pathsOf(pod.facts.podId, second.facts.machineId).vncSocketPath, "");
+  for (const each of [paths, store.pathsOf(pod.facts.podId, second.facts.machineId)]) {
+    await writeFile(each.vncSocketPath, "");
+    await writeFile(each.sshSocketPath, "");
+  }
+  const left = async () => [await readdir(join(at.runFolderPath, "vnc")), await readdir(join(at.runFolderPath, "ssh"))];
   await store.removeMachine(pod.facts.podId, machine.facts.machineId);
-  expect(await readdir(join(at.runFolderPath, "vnc"))).toHaveLength(1);
+  expect((await left()).flat()).toHaveLength(2);
   await store.removePod(pod.facts.podId);
-  expect(await readdir(join(at.runFolderPath, "vnc"))).toEqual([]);
+  expect(await left()).toEqual([[], []]);
+});
+
+test("the folder of the sockets by which one gets into guests is ours alone", async () => {
+  const { at } = await filled();
+  expect((await stat(join(at.runFolderPath, "ssh"))).mode & 0o777).toBe(0o700);
 });
 
 test("QEMU's user can pass the folders and list none, and records are ours alone, whatever the umask", async () => {
