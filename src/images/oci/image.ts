@@ -1,34 +1,30 @@
 // An image in a registry: what its name means now, and the disk that is in it.
 
-import { createHash } from "node:crypto";
 import { VmletError } from "../../model/failure.ts";
-import { type ImageDigest, isImageDigest } from "../../model/ids.ts";
+import type { ImageDigest } from "../../model/ids.ts";
 import type { DiskFormat } from "../../model/image.ts";
 import type { RegistryCredentials } from "../../model/registry-credentials.ts";
 import { QCOW_MAGIC, startsWith } from "../foreign-formats.ts";
-import { refused } from "../http-errors.ts";
 import type { TransportProfile } from "../options.ts";
 import { peek } from "../peek.ts";
-import { headerOf } from "../transport.ts";
 import { readBlob } from "./blob.ts";
 import { findDisk } from "./container-disk.ts";
 import { credentialsFor, readNodeCredentials } from "./credentials.ts";
-import { isOfSource, refusedContent, wrongDigest } from "./errors.ts";
+import { isOfSource, refusedContent } from "./errors.ts";
 import { endpointsOf } from "./hosts.ts";
 import { userOf } from "./image-config.ts";
 import {
-  ACCEPTED_MANIFESTS,
   choosePlatform,
   type Descriptor,
   type DiskPlan,
   type Document,
-  MAX_MANIFEST_BYTES,
   type Manifest,
   planOf,
   readDocument,
 } from "./manifest.ts";
+import { readManifest } from "./manifest-bytes.ts";
 import type { OciTarget } from "./name.ts";
-import { openClient, type RegistryClient, readAll } from "./registry-client.ts";
+import { openClient, type RegistryClient } from "./registry-client.ts";
 import { unpacked } from "./unpack.ts";
 
 export interface OciRequest {
@@ -142,25 +138,14 @@ interface Answered {
   readonly document: Document;
 }
 
-/** One document from one place, verified as far as the question goes. */
 async function ask(
   image: string,
   client: RegistryClient,
   manifest: OciTarget["manifest"],
   signal: AbortSignal,
 ): Promise<Answered> {
-  const wanted = "digest" in manifest ? manifest.digest : undefined;
-  const path = `manifests/${"digest" in manifest ? manifest.digest : manifest.tag}`;
-  const { answer, url } = await client.get(path, { accept: ACCEPTED_MANIFESTS }, signal);
-  const bytes = await readAll({ answer, url }, client.profile, MAX_MANIFEST_BYTES, signal);
-  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-  if (!isImageDigest(digest)) throw new Error("unreachable: a sha256 is a digest");
-  // With a tag the header is a hint; one that differs shows that something on the way changed the bytes.
-  const told = headerOf(answer, "docker-content-digest");
-  const expected = wanted ?? (isImageDigest(told) ? told : digest);
-  if (expected !== digest) throw wrongDigest(image, "the manifest", expected, digest);
-  if (answer.statusCode !== 200) throw refused(url, answer.statusCode, "answers with a part of the manifest");
-  return { digest, document: readDocument(image, bytes, headerOf(answer, "content-type")) };
+  const { digest, bytes, contentType } = await readManifest(image, client, manifest, signal);
+  return { digest, document: readDocument(image, bytes, contentType) };
 }
 
 async function manifestOf(
