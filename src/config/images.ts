@@ -96,6 +96,48 @@ const registry = z
   })
   .prefault({});
 
+const signatureRule = z
+  .strictObject({
+    name: z.string().min(1).max(1024).optional().describe("Image name without tag and digest"),
+    prefix: z
+      .string()
+      .max(512)
+      .regex(/^(?:(?!vmlet\.dev\/oci\/)[^/A-Z]+\/(?:[^A-Z]*\/)?)?$/, {
+        message:
+          "must begin with a host in lower case and end with a slash, without vmlet.dev/oci/, or be empty, which fits every name",
+      })
+      .optional()
+      .describe('Instead of `name`: how the name begins, up to a slash; `""` fits every name'),
+    action: z
+      .enum(["verify", "accept", "reject"])
+      .default("verify")
+      .describe("`verify` wants a signature by one of the keys; `accept` and `reject` do not look for one"),
+    keyPaths: z
+      .array(absolutePath())
+      .max(16)
+      .default([])
+      .describe("PEM files of public keys, as `cosign generate-key-pair` makes them: ECDSA P-256, Ed25519 or RSA"),
+  })
+  .refine((rule) => (rule.name === undefined) !== (rule.prefix === undefined), "needs either `name` or `prefix`")
+  .refine(
+    (rule) => (rule.action === "verify") === rule.keyPaths.length > 0,
+    "needs `keyPaths` for `verify`, and for nothing else",
+  );
+
+const signatures = z
+  .strictObject({
+    default: z
+      .enum(["accept", "reject"])
+      .default("accept")
+      .describe("What becomes of images whose names no rule covers"),
+    rules: z
+      .array(signatureRule)
+      .max(100)
+      .default([])
+      .describe("Which images must be signed, and by whom; the first rule that fits a name is used"),
+  })
+  .prefault({});
+
 export const imagesSection = z
   .strictObject({
     allowHttp: z
@@ -109,6 +151,7 @@ export const imagesSection = z
       .default(true)
       .describe("Whether a raw image needs an MBR or GPT boot signature, so that a web page is not taken for a disk"),
     registry,
+    signatures,
     pinned: z
       .array(z.string().min(1).max(1024))
       .max(1000)

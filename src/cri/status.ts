@@ -20,8 +20,9 @@ const CODE_OF = {
   IMAGE_REFERENCE_INVALID: status.INVALID_ARGUMENT,
   IMAGE_REFUSED: status.INVALID_ARGUMENT,
   IMAGE_DIGEST_MISMATCH: status.FAILED_PRECONDITION,
+  IMAGE_UNTRUSTED: status.UNKNOWN, // the kubelet matches the message's prefix for UNKNOWN only
   IMAGE_SOURCE_REFUSED: status.FAILED_PRECONDITION, // refined by the HTTP status below
-  IMAGE_SOURCE_UNAVAILABLE: status.UNKNOWN, // the kubelet matches the message's prefix for UNKNOWN only
+  IMAGE_SOURCE_UNAVAILABLE: status.UNKNOWN, // as IMAGE_UNTRUSTED
   NAME_TAKEN: status.ABORTED,
   WRONG_STATE: status.FAILED_PRECONDITION,
   DISK_FULL: status.RESOURCE_EXHAUSTED,
@@ -64,9 +65,10 @@ function codeOf(failure: Failure): status {
   return CODE_OF.IMAGE_SOURCE_REFUSED;
 }
 
-function prefixOf(error: VmletError): string {
-  // kubelet: pkg/kubelet/images/image_manager.go compares with crierrors.ErrRegistryUnavailable.
-  return error.failure.code === "IMAGE_SOURCE_UNAVAILABLE" ? "RegistryUnavailable: " : "";
+/** kubelet: pkg/kubelet/images/image_manager.go compares with the texts of k8s.io/cri-api/pkg/errors. */
+function prefixOf({ failure: { code } }: VmletError): string {
+  if (code === "IMAGE_SOURCE_UNAVAILABLE") return "RegistryUnavailable: ";
+  return code === "IMAGE_UNTRUSTED" ? "SignatureValidationFailed: " : "";
 }
 
 /** Both `AbortSignal`'s DOMException and Node's own errors carry it as their name. */

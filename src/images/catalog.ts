@@ -1,16 +1,17 @@
 // What the store knows, in memory: names, holds and blobs, and the images that follow from them.
 
 import type { ImageDigest, MachineId } from "../model/ids.ts";
-import { isImageDigest } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
 import { formatReference, type ImageReference, parseReference } from "../model/image-reference.ts";
-import { type BlobFacts, type HoldRecord, type NameRecord } from "./records.ts";
+import type { BlobFacts, HoldRecord, NameRecord } from "./records.ts";
+import type { SignaturePolicy } from "./signatures/policy.ts";
 
 const DIGEST_PREFIX = /^(?:sha256:)?([0-9a-f]{12,64})$/;
 
 /** Pure bookkeeping: whoever changes a record on disk says so here afterwards. */
 export class Catalog {
   readonly #pinned: ReadonlySet<string>;
+  readonly #policy: Pick<SignaturePolicy, "mayBeUsed">;
   readonly #names = new Map<string, NameRecord>();
   readonly #holds = new Map<MachineId, HoldRecord>();
   /** Bytes on disk of every blob that is there. */
@@ -18,7 +19,8 @@ export class Catalog {
   #images: ReadonlyMap<ImageDigest, Image> | undefined;
 
   /** @param pinned References as parseReference takes them. */
-  constructor(pinned: readonly string[]) {
+  constructor(pinned: readonly string[], policy: Pick<SignaturePolicy, "mayBeUsed">) {
+    this.#policy = policy;
     this.#pinned = new Set(pinned.map((text) => formatReference(parseReference(text))));
   }
 
@@ -119,33 +121,60 @@ export class Catalog {
 
   /** By name (with or without tag), name@digest, digest, or digest prefix of 12 or more characters. */
   find(text: string): Image | undefined {
-    if (isImageDigest(text)) return this.images().get(text);
-    return this.#findByName(text) ?? this.#findByPrefix(text);
+    return this.#find(text, [...this.#names.values()]);
   }
 
-  #findByName(text: string): Image | undefined {
-    const reference = parsed(text);
-    if (reference === undefined) return undefined;
-    const { name, digest } = reference;
-    if (digest === undefined) {
-      const record = this.#names.get(formatReference(reference));
-      return record === undefined ? undefined : this.images().get(record.blob.digest);
-    }
-    const pinned = `${name}@${digest}`;
-    return [...this.images().values()].find(({ repoDigests }) => repoDigests.includes(pinned));
+  /**
+   * The same, as if there were no other names than those that the policy lets in: what was pulled before there was one,
+   * or is signed by a key that is trusted no longer, is to be pulled again.
+   */
+  findTrusted(text: string): Image | undefined {
+    return this.#find(
+      text,
+      [...this.#names.values()].filter((record) => this.#isTrusted(record)),
+    );
+  }
+
+  /** Names that `findTrusted` does not find. */
+  untrustedNames(): readonly string[] {
+    const records = [...this.#names.values()].filter((record) => !this.#isTrusted(record));
+    return records.map(({ reference }) => reference);
+  }
+
+  #find(text: string, records: readonly NameRecord[]): Image | undefined {
+    const found = findByDigest(text, records) ?? findByName(text, records) ?? findByPrefix(text, records);
+    return found === undefined ? undefined : this.images().get(found);
+  }
+
+  #isTrusted({ reference, signedBy }: NameRecord): boolean {
+    return this.#policy.mayBeUsed(parseReference(reference), signedBy);
   }
 
   #recordsOf(digest: ImageDigest): readonly NameRecord[] {
     return [...this.#names.values()].filter(({ blob }) => blob.digest === digest);
   }
+}
 
-  /** An ambiguous prefix means nothing. */
-  #findByPrefix(text: string): Image | undefined {
-    const prefix = DIGEST_PREFIX.exec(text)?.[1];
-    if (prefix === undefined) return undefined;
-    const found = [...this.images().values()].filter(({ digest }) => digest.startsWith(`sha256:${prefix}`));
-    return found.length === 1 ? found[0] : undefined;
-  }
+const findByDigest = (text: string, records: readonly NameRecord[]): ImageDigest | undefined =>
+  records.find(({ blob }) => blob.digest === text)?.blob.digest;
+
+function findByName(text: string, records: readonly NameRecord[]): ImageDigest | undefined {
+  const wanted = parsed(text);
+  if (wanted === undefined) return undefined;
+  const { name, digest } = wanted;
+  const found =
+    digest === undefined
+      ? records.find(({ reference }) => reference === formatReference(wanted))
+      : records.find((record) => pinOf(record) === digest && parseReference(record.reference).name === name);
+  return found?.blob.digest;
+}
+
+/** An ambiguous prefix means nothing. */
+function findByPrefix(text: string, records: readonly NameRecord[]): ImageDigest | undefined {
+  const prefix = DIGEST_PREFIX.exec(text)?.[1];
+  if (prefix === undefined) return undefined;
+  const found = new Set(records.map(({ blob }) => blob.digest).filter((own) => own.startsWith(`sha256:${prefix}`)));
+  return found.size === 1 ? [...found][0] : undefined;
 }
 
 /** What a pin on this name has to say. */

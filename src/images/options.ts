@@ -10,6 +10,7 @@ export interface ImageOptions {
   /** By name; `default` is used where no rule names one. */
   readonly profiles: Readonly<Record<string, TransportProfile>>;
   readonly registry: RegistryOptions;
+  readonly signatures: SignatureOptions;
   /** Image names that the kubelet's garbage collection leaves alone. */
   readonly pinned: readonly string[];
   /** Bytes that one download may have. */
@@ -27,6 +28,25 @@ interface RegistryOptions {
   readonly hostsFolderPath: string;
   /** The node's own credentials, in the format of docker's config.json. Need not be there. */
   readonly authPath: string;
+}
+
+/** Which images must be signed, and by whom. */
+export interface SignatureOptions {
+  /** What becomes of names that no rule covers. */
+  readonly default: "accept" | "reject";
+  /** The first that fits a name is used. */
+  readonly rules: readonly SignatureRule[];
+}
+
+/** Has either `name` or `prefix`. */
+export interface SignatureRule {
+  /** Image name without tag and digest. */
+  readonly name?: string | undefined;
+  /** Ends with a slash; or is empty, and fits every name. */
+  readonly prefix?: string | undefined;
+  readonly action: "verify" | "accept" | "reject";
+  /** PEM files; there exactly for `verify`. A signature by one of the keys is enough. */
+  readonly keyPaths: readonly string[];
 }
 
 /** Has either `name` or `regexp`. */

@@ -34,6 +34,8 @@ const nameRecord = z.strictObject({
   manifest: digest.optional(),
   /** Whom the image's author means to run in it: `1001`, `www-data`, `1001:100`; absent: not said. */
   user: z.string().min(1).max(256).optional(),
+  /** Id of the key whose signature was found when it was pulled. */
+  signedBy: z.string().optional(),
   /** For asking the same server whether anything changed. */
   source: z
     .strictObject({

@@ -31,6 +31,7 @@ import { type Fetched, type FetchParts, type Wanted, withImage } from "./pull.ts
 import { type PullObserver, Pulls } from "./pulls.ts";
 import { type BlobFacts, encodeRecord, type HoldRecord, holdFileOf, type NameRecord, nameFileOf } from "./records.ts";
 import { restore } from "./restore.ts";
+import { readSignaturePolicy, type SignaturePolicy } from "./signatures/policy.ts";
 import { checkNames, type HttpSource, limitBacktracking, sourceOf } from "./translation.ts";
 
 /** How long what is left of a cut download is kept for whoever goes on with it. */
@@ -62,9 +63,13 @@ export async function openImageStore(
   limitBacktracking();
   const layout = layoutOf(options.rootPath);
   await makeFolders(layout);
-  const catalog = new Catalog(options.pinned);
+  const signatures = await readSignaturePolicy(options.signatures);
+  const catalog = new Catalog(options.pinned, signatures);
   const unreadableHolds = await restore(layout, catalog, parts.log);
-  const store = new DiskImageStore(options, parts, layout, catalog, unreadableHolds);
+  const untrusted = catalog.untrustedNames().length;
+  if (untrusted > 0)
+    parts.log.warn("images wait to be pulled again: images.signatures wants them checked", { untrusted });
+  const store = new DiskImageStore(options, parts, layout, catalog, unreadableHolds, signatures);
   await store.collectPartials();
   return store;
 }
@@ -78,6 +83,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   readonly #parts: ImageStoreParts;
   readonly #layout: StoreLayout;
   readonly #catalog: Catalog;
+  readonly #signatures: SignaturePolicy;
   /** Files of holds that do not tell what they hold: until they are released nothing may be deleted. */
   readonly #unreadableHolds: Set<string>;
   readonly #fetching: Omit<FetchParts, "meter">;
@@ -90,7 +96,9 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     layout: StoreLayout,
     catalog: Catalog,
     unreadableHolds: ReadonlySet<string>,
+    signatures: SignaturePolicy,
   ) {
+    this.#signatures = signatures;
     this.#options = options;
     this.#parts = parts;
     this.#layout = layout;
@@ -112,6 +120,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     const image = formatReference(reference);
     const key = `${reference.name}:${reference.tag ?? ""}@${reference.digest ?? ""}`;
     if (source.kind === "http") {
+      this.#signatures.admitUnsigned(reference);
       const work = async (meter: PullMeter, shared: AbortSignal) => this.#pull(reference, source, meter, shared);
       return this.#pulls.run({ key, image }, work, caller, signal);
     }
@@ -129,7 +138,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   }
 
   find(reference: string): Image | undefined {
-    return this.#catalog.find(reference);
+    return this.#catalog.findTrusted(reference);
   }
 
   list(): readonly Image[] {
@@ -213,10 +222,12 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     signal: AbortSignal,
   ): Promise<Image> {
     const image = formatReference(reference);
+    const demand = this.#signatures.demandOn(reference);
     await this.collectPartials();
     const fetch = async (source: ByteSource, found: OciImage): Promise<Image | undefined> => {
-      const name = { reference: image, manifest: found.manifestDigest };
-      const known = () => this.#catalog.recordOfManifest(found.manifestDigest);
+      const { manifestDigest: manifest, signedBy } = found;
+      const name = { reference: image, manifest, ...(signedBy === undefined ? {} : { signedBy }) };
+      const known = () => this.#catalog.recordOfManifest(manifest);
       const wanted: Wanted<Image | undefined> = {
         image,
         source,
@@ -230,7 +241,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
       };
       return withImage({ ...this.#fetching, meter }, wanted, signal);
     };
-    const pulled = await withOciSource(this.#fetching, { image, target, credentials }, fetch, signal);
+    const pulled = await withOciSource(this.#fetching, { image, target, credentials, demand }, fetch, signal);
     if (pulled === undefined) throw new Error("unreachable: a manifest's disk does not change");
     return pulled;
   }
@@ -278,7 +289,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
 
   /** What is meant may be known before it is fetched, and be here already: it gets the name. */
   async #nameWhatIsHere(
-    name: Pick<NameRecord, "reference" | "source" | "manifest" | "user">,
+    name: Pick<NameRecord, "reference" | "source" | "manifest" | "signedBy" | "user">,
     factsOf: () => BlobFacts | undefined,
     signal: AbortSignal,
   ): Promise<Image | undefined> {
@@ -289,6 +300,7 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
       const isNamed =
         before?.blob.digest === blob.digest &&
         before.manifest === name.manifest &&
+        before.signedBy === name.signedBy &&
         before.source?.packedDigest === name.source?.packedDigest;
       if (!isNamed) await this.#saveName({ v: 1, ...name, blob, pulledAtMs: this.#parts.clock.nowMs() });
       return this.#catalog.imageOf(blob);

@@ -9,6 +9,7 @@ export type Failure =
   | { readonly code: "IMAGE_REFERENCE_INVALID"; readonly image: string }
   | { readonly code: "IMAGE_REFUSED"; readonly image: string; readonly finding: string }
   | { readonly code: "IMAGE_DIGEST_MISMATCH"; readonly image: string; readonly wanted: string; readonly found: string }
+  | { readonly code: "IMAGE_UNTRUSTED"; readonly image: string }
   | { readonly code: "IMAGE_SOURCE_REFUSED"; readonly url: string; readonly status: number }
   | { readonly code: "IMAGE_SOURCE_UNAVAILABLE"; readonly url: string }
   | { readonly code: "NAME_TAKEN"; readonly name: string; readonly holder: string }

@@ -22,7 +22,7 @@ export interface ImageStore {
    * @param credentials For the image's own registry; anything else passes over them.
    * @param caller Shown to those who look at the pull.
    * @throws IMAGE_REFERENCE_INVALID IMAGE_NOT_FOUND IMAGE_REFUSED IMAGE_DIGEST_MISMATCH IMAGE_SOURCE_REFUSED
-   *   IMAGE_SOURCE_UNAVAILABLE DISK_FULL
+   *   IMAGE_SOURCE_UNAVAILABLE IMAGE_UNTRUSTED DISK_FULL
    */
   pull(reference: string, signal: AbortSignal, credentials?: RegistryCredentials, caller?: PullCaller): Promise<Image>;
   /** Those under way, the oldest first. */
@@ -32,7 +32,10 @@ export interface ImageStore {
    * @throws PULL_NOT_FOUND, also when it has ended; what the pull throws.
    */
   untilPulled(pullId: string, signal: AbortSignal): Promise<Image>;
-  /** By name (with or without tag), name@digest, digest, or digest prefix of 12 or more characters. */
+  /**
+   * By name (with or without tag), name@digest, digest, or digest prefix of 12 or more characters. An image that may not
+   * be used under any of its names, or under this one, is not found until it is pulled again.
+   */
   find(reference: string): Image | undefined;
   list(): readonly Image[];
   /** Forget the image and all its names. Its bytes stay as long as a machine uses them. Unknown: no change. */

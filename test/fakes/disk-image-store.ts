@@ -18,8 +18,8 @@ export interface DiskStoreFixture extends AsyncDisposable {
   readonly log: KeptLog;
   readonly progress: readonly PullProgress[];
   readonly store: ImageStore & AsyncDisposable;
-  /** Closes the store and opens it again on the same folder. */
-  reopen(): Promise<ImageStore>;
+  /** Closes the store and opens it again on the same folder, with these settings beside those that it had at first. */
+  reopen(images?: Readonly<Record<string, unknown>>): Promise<ImageStore>;
   hasBytes(digest: ImageDigest): Promise<boolean>;
   /** Every file under the root, sorted. */
   files(): Promise<readonly string[]>;
@@ -41,10 +41,10 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
   const rootPath = options.rootPath ?? (await tempFolder(parts));
   const log = keptLog();
   const progress: PullProgress[] = [];
-  const config = parseConfig(JSON.stringify({ images: { allowHttp: true, ...options.images } }), "test", []);
-  const open = async () =>
-    openImageStore(
-      { ...config.images, rootPath },
+  const open = async (more = {}) => {
+    const settings = JSON.stringify({ images: { allowHttp: true, ...options.images, ...more } });
+    return openImageStore(
+      { ...parseConfig(settings, "test", []).images, rootPath },
       {
         run: options.run ?? run,
         clock: { nowMs: () => Date.now() },
@@ -53,6 +53,7 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
       },
       signal,
     );
+  };
   let store = await open();
   parts.defer(async () => store[Symbol.asyncDispose]());
   const kept = parts.move();
@@ -64,9 +65,9 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
     get store() {
       return store;
     },
-    reopen: async () => {
+    reopen: async (images) => {
       await store[Symbol.asyncDispose]();
-      store = await open();
+      store = await open(images);
       return store;
     },
     hasBytes: async (digest) => exists(join(rootPath, "blobs/sha256", digest.slice("sha256:".length))),

@@ -3,6 +3,7 @@
 import type { RegistryCredentials } from "../../model/registry-credentials.ts";
 import type { ByteSource } from "../byte-source.ts";
 import type { FetchParts } from "../pull.ts";
+import type { SignatureDemand } from "../signatures/policy.ts";
 import { type OciImage, withOciImage } from "./image.ts";
 import type { OciTarget } from "./name.ts";
 
@@ -14,6 +15,8 @@ export interface OciWanted {
   readonly image: string;
   readonly target: OciTarget;
   readonly credentials: RegistryCredentials | undefined;
+  /** Undefined: it needs no signature. */
+  readonly demand: SignatureDemand | undefined;
 }
 
 /**
@@ -22,7 +25,7 @@ export interface OciWanted {
  */
 export async function withOciSource<T>(
   { options, clock }: Pick<FetchParts, "options" | "clock">,
-  { image, target, credentials }: OciWanted,
+  { image, target, credentials, demand }: OciWanted,
   use: (source: ByteSource, found: OciImage) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
@@ -36,6 +39,7 @@ export async function withOciSource<T>(
     arch: OCI_ARCH[process.arch] ?? process.arch,
     maxLayerBytes: options.maxImageBytes,
     nowMs: () => clock.nowMs(),
+    demand,
   };
   return withOciImage(request, async (found) => use(sourceOf(found), found), signal);
 }

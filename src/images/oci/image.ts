@@ -7,6 +7,8 @@ import type { RegistryCredentials } from "../../model/registry-credentials.ts";
 import { QCOW_MAGIC, startsWith } from "../foreign-formats.ts";
 import type { TransportProfile } from "../options.ts";
 import { peek } from "../peek.ts";
+import { checkSignature } from "../signatures/check.ts";
+import type { SignatureDemand } from "../signatures/policy.ts";
 import { readBlob } from "./blob.ts";
 import { findDisk } from "./container-disk.ts";
 import { credentialsFor, readNodeCredentials } from "./credentials.ts";
@@ -44,11 +46,15 @@ export interface OciRequest {
   /** That a layer may unpack to. */
   readonly maxLayerBytes: number;
   readonly nowMs: () => number;
+  /** Undefined: it needs no signature. */
+  readonly demand: SignatureDemand | undefined;
 }
 
 export interface OciImage {
   /** Of the manifest, or of the index, that the name means: what a pin names. */
   readonly manifestDigest: ImageDigest;
+  /** Id of the key that signed it; absent: nothing was demanded. */
+  readonly signedBy?: string;
   /** Can be called once. @throws IMAGE_REFUSED and the failures of a download, also from reading its bytes. */
   readonly openDisk: () => Promise<OciDisk>;
   /** Whom the image's author means to run in it, as the image spells it; empty: not said. @throws as openDisk */
@@ -65,7 +71,7 @@ interface OciDisk {
 /**
  * Asks what the name means, hands the answer to `use`, and closes everything when that ends, however it ends.
  * @throws IMAGE_NOT_FOUND IMAGE_REFUSED IMAGE_DIGEST_MISMATCH IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE
- *   CONFIG_INVALID; the signal's reason.
+ *   IMAGE_UNTRUSTED CONFIG_INVALID; the signal's reason.
  */
 export async function withOciImage<T>(
   wanted: OciRequest,
@@ -78,6 +84,7 @@ export async function withOciImage<T>(
   const pulling = clients.filter(({ endpoint }) => endpoint.canPull);
   const asked = "digest" in target.manifest ? pulling : clients.filter(({ endpoint }) => endpoint.canResolve);
   const found = await firstOf(wanted, asked, async (client) => ask(image, client, target.manifest, signal));
+  const signedBy = await signerOf(wanted, found, clients, signal);
   let asking: Promise<Manifest> | undefined;
   const readManifest = async (): Promise<Manifest> => {
     asking ??= manifestOf(wanted, found.document, pulling, signal);
@@ -85,6 +92,7 @@ export async function withOciImage<T>(
   };
   return await use({
     manifestDigest: found.digest,
+    ...(signedBy === undefined ? {} : { signedBy }),
     openDisk: async () => openPlan(wanted, planOf(image, await readManifest()), pulling, signal),
     readUser: async () =>
       userOf(image, (await readManifest()).config, (blob) => readBlob(image, blob, pulling, signal)),
@@ -146,6 +154,18 @@ async function ask(
 ): Promise<Answered> {
   const { digest, bytes, contentType } = await readManifest(image, client, manifest, signal);
   return { digest, document: readDocument(image, bytes, contentType) };
+}
+
+/** The key whose signature the demand is met by, before anything else of the image is asked for. */
+async function signerOf(
+  { image, arch, demand }: OciRequest,
+  { digest, document }: Answered,
+  clients: readonly RegistryClient[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (demand === undefined) return undefined;
+  const inIndex = document.kind === "index" ? [choosePlatform(image, document.index, arch).digest] : [];
+  return checkSignature({ image, digests: [digest, ...inIndex], demand }, clients, signal);
 }
 
 async function manifestOf(

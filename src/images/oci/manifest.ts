@@ -22,7 +22,7 @@ const digest = z.custom<ImageDigest>(
   (value) => typeof value === "string" && isImageDigest(value),
   "not a sha256 digest",
 );
-const descriptor = z.object({
+export const descriptor = z.object({
   mediaType: z.string().max(255).default(""),
   digest,
   size: z.int().min(0),

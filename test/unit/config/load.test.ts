@@ -53,6 +53,16 @@ test.each([
   ["logLevel: loud", "logLevel", "debug"],
   ["cni: {pluginLimitMs: 0}", "cni.pluginLimitMs", ">=1"],
   ["cni: [1]", "cni", "expected object"],
+  ["images: {signatures: {rules: [{keyPaths: [/k]}]}}", "images.signatures.rules[0]", "either `name` or `prefix`"],
+  ["images: {signatures: {rules: [{prefix: ''}]}}", "images.signatures.rules[0]", "needs `keyPaths` for `verify`"],
+  [
+    "images: {signatures: {rules: [{prefix: '', action: accept, keyPaths: [/k]}]}}",
+    "images.signatures.rules[0]",
+    "and for nothing else",
+  ],
+  ["images: {signatures: {rules: [{prefix: quay.io}]}}", "images.signatures.rules[0].prefix", "end with a slash"],
+  ["images: {signatures: {rules: [{prefix: vmlet.dev/oci/a/}]}}", "images.signatures.rules[0].prefix", "without vmlet"],
+  ["images: {signatures: {rules: [{prefix: Quay.io/}]}}", "images.signatures.rules[0].prefix", "lower case"],
   ["images: {translations: [{url: 'https://a/b'}]}", "images.translations[0]", "either `name` or `regexp`"],
   [
     "images: {translations: [{regexp: '(', url: 'https://a/b'}]}",

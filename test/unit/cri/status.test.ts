@@ -27,6 +27,14 @@ test("an unreachable registry is UNKNOWN with the prefix that the kubelet matche
   expect(statusOf(error)).toMatchObject({ code: status.UNKNOWN, details: "RegistryUnavailable: https://a: refused" });
 });
 
+test("an image that is not signed as it should be is UNKNOWN with the prefix that the kubelet matches", () => {
+  const error = new VmletError({ code: "IMAGE_UNTRUSTED", image: "a" }, "image a: nobody signed it");
+  expect(statusOf(error)).toMatchObject({
+    code: status.UNKNOWN,
+    details: "SignatureValidationFailed: image a: nobody signed it",
+  });
+});
+
 test("a source that answers 404, 403 or 500 is told apart", () => {
   expect(statusOf(refused(404)).code).toBe(status.NOT_FOUND);
   expect(statusOf(refused(403)).code).toBe(status.PERMISSION_DENIED);
