@@ -1,6 +1,7 @@
 // One request and its answer, with the time limits of a profile and failures in our words. Redirects are answers here.
 
 import { type Dispatcher, request } from "undici";
+import { refusingBusyWork } from "./busy-work.ts";
 import { DripWatch } from "./drip-watch.ts";
 import { unavailable, unavailableBy } from "./http-errors.ts";
 import type { TransportProfile } from "./options.ts";
@@ -21,7 +22,7 @@ export async function send(url: URL, question: Question, signal: AbortSignal): P
   const { dispatcher, profile, method = "GET", headers, body } = question;
   try {
     const answer = await request(url, {
-      dispatcher,
+      dispatcher: dispatcher.compose(refusingBusyWork(url)),
       signal,
       method,
       headersTimeout: profile.headersTimeoutMs,

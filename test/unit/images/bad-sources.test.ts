@@ -185,6 +185,98 @@ const sources: readonly BadSource[] = [
     message: /private network \(169\.254\.169\.254\); allow that with allowPrivateRedirects/,
   },
   {
+    what: "a body in crumbs",
+    answer: (request) => {
+      const { socket } = request;
+      socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+      const crumbs = "1\r\nQ\r\n".repeat(1000);
+      const more = () => {
+        while (!socket.destroyed && socket.write(crumbs));
+      };
+      socket.on("drain", more);
+      more();
+    },
+    failure: { code: "IMAGE_SOURCE_REFUSED" },
+    message: /sends its bytes in crumbs, 4097 for 4097 bytes/,
+  },
+  {
+    what: "announcements without end",
+    answer: ({ socket }) => {
+      const announcing = setInterval(() => socket.write("HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n"), 5);
+      socket.once("close", () => clearInterval(announcing));
+    },
+    failure: { code: "IMAGE_SOURCE_REFUSED", status: 103 },
+    message: /answers 103 again and again/,
+  },
+  {
+    what: "more than it announces, and no disk in what it announces",
+    answer: ({ socket }) => {
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${good.length - 100_000}\r\n\r\n`);
+      socket.write(good);
+    },
+    failure: { code: "IMAGE_REFUSED" },
+    message: /cut short/,
+  },
+  {
+    what: "two lengths",
+    answer: ({ socket }) => {
+      socket.write("HTTP/1.1 200 OK\r\ncontent-length: 262144\r\ncontent-length: 5\r\n\r\n");
+      socket.write(good);
+    },
+    failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
+    message: /cut off|valid HTTP/,
+  },
+  {
+    what: "headers without end",
+    answer: ({ socket }) => {
+      socket.write("HTTP/1.1 200 OK\r\n");
+      const more = () => {
+        while (!socket.destroyed && socket.write(`x-more: ${"x".repeat(1000)}\r\n`));
+      };
+      socket.on("drain", more);
+      more();
+    },
+    failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
+    message: /valid HTTP/,
+  },
+  {
+    what: "headers that drip",
+    answer: ({ socket }) => {
+      socket.write("HTTP/1.1 200 OK\r\n");
+      const dripping = setInterval(() => socket.write("x-more: x\r\n"), 10);
+      socket.once("close", () => clearInterval(dripping));
+    },
+    images: { profiles: { default: { headersTimeoutMs: 300 } } },
+    failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
+    message: /headersTimeoutMs/,
+  },
+  {
+    what: "a chunk whose beginning never ends",
+    answer: ({ socket }) => {
+      socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;");
+      const dripping = setInterval(() => socket.write("x".repeat(1000)), 5);
+      socket.once("close", () => clearInterval(dripping));
+    },
+    images: { profiles: { default: { idleTimeoutMs: 300 } } },
+    failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
+    message: /idleTimeoutMs/,
+  },
+  {
+    what: "a body without end",
+    answer: (_request, response) => {
+      response.writeHead(200);
+      response.write(raw(16).subarray(0, 512));
+      const more = () => {
+        while (!response.destroyed && response.write(Buffer.alloc(65_536, 1)));
+      };
+      response.on("drain", more);
+      more();
+    },
+    images: { maxImageBytes: 8 * MIB },
+    failure: { code: "IMAGE_REFUSED" },
+    message: /larger than 8388608 bytes \(maxImageBytes\)/,
+  },
+  {
     what: "something that is not HTTP",
     answer: (request) => void request.socket.end("SSH-2.0-OpenSSH\r\n"),
     failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
