@@ -36,6 +36,8 @@ export class RedirectGuard {
   readonly #resolve: ResolveAll;
   /** The first host is itself private: it and its like may send each other work. */
   #isInside: boolean;
+  /** Of the first host, as it was reached first: its name may come to mean something else. */
+  #firstAddresses: ReadonlySet<string> | undefined;
 
   constructor(first: URL, resolve: ResolveAll = resolveBySystem) {
     this.#first = first;
@@ -56,12 +58,14 @@ export class RedirectGuard {
       if (error !== null || first === undefined) {
         return callback(error ?? Object.assign(new Error(`${host} has no address`), { code: "ENOTFOUND" }), "");
       }
-      if (host === hostOf(this.#first)) {
-        this.#isInside ||= addresses.some(({ address }) => isListed(privateList, address));
-      } else {
-        const inner = addresses.find(({ address }) => this.#isForbidden(address));
-        if (inner !== undefined) return callback(this.#refusal(host, inner.address), "");
+      const isFirst = host === hostOf(this.#first);
+      if (isFirst && this.#firstAddresses === undefined) {
+        this.#firstAddresses = new Set(addresses.map(({ address }) => address));
+        this.#isInside ||= addresses.every(({ address }) => isListed(privateList, address));
       }
+      const known = isFirst ? this.#firstAddresses : undefined;
+      const inner = addresses.find(({ address }) => known?.has(address) !== true && this.#isForbidden(address));
+      if (inner !== undefined) return callback(this.#refusal(host, inner.address), "");
       if (options.all === true) return callback(null, [...addresses]);
       return callback(null, first.address, first.family);
     });

@@ -43,6 +43,39 @@ test("private servers may redirect to each other, but not to link-local addresse
   ]);
 });
 
+test("a public server's name may not lead inwards later, nor make itself private by a second address", () => {
+  let answers = ["203.0.113.5"];
+  const guard = new RedirectGuard(new URL("http://turning.example/"), (_host, done) =>
+    done(
+      null,
+      answers.map((address) => ({ address, family: 4 })),
+    ),
+  );
+  const connected = (host: string): boolean => {
+    let isConnected = false;
+    guard.lookup(host, {}, (error) => {
+      isConnected = error === null;
+    });
+    return isConnected;
+  };
+  expect(connected("turning.example")).toBe(true);
+  answers = ["10.0.0.5"];
+  expect(connected("turning.example")).toBe(false);
+  answers = ["203.0.113.5", "127.0.0.1"];
+  expect(connected("turning.example")).toBe(false);
+  answers = ["203.0.113.9", "203.0.113.5"];
+  expect(connected("turning.example")).toBe(true);
+
+  const mixed = new RedirectGuard(new URL("http://mixed.example/"), (host, done) =>
+    done(null, [
+      { address: host === "mixed.example" ? "203.0.113.5" : "10.0.0.1", family: 4 },
+      { address: "10.0.0.1", family: 4 },
+    ]),
+  );
+  mixed.lookup("mixed.example", {}, (error) => expect(error).toBeNull());
+  mixed.lookup("inner.example", {}, (error) => expect(String(error)).toContain("leads into a private network"));
+});
+
 test("addresses in place of names are judged without a lookup", () => {
   const guard = new RedirectGuard(new URL("https://203.0.113.5/"), resolve);
   for (const host of ["10.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]"]) {
