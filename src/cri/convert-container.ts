@@ -1,5 +1,6 @@
 // CRI's container <-> our Machine.
 
+import { resourcesInForce } from "../engine/update-machine.ts";
 import {
   type Container,
   type ContainerConfig,
@@ -100,7 +101,7 @@ export function containerStatusOf(record: MachineRecord, condition: string | und
     message: exit?.message || condition || "",
     mounts: spec.mounts.map(criMountOf),
     logPath: spec.logPath,
-    resources: { linux: linuxResourcesOf(spec.resources), windows: undefined },
+    resources: { linux: linuxResourcesOf(resourcesInForce(record)), windows: undefined },
     user: undefined,
     stopSignal: spec.stopSignal as Signal,
   };

@@ -42,6 +42,7 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): Pod
     annotations: config.annotations,
     runtimeHandler,
     pidMode: pidModeOf(config),
+    sysctls: sysctlsOf(config.linux?.sysctls ?? {}),
     cgroupParent: config.linux?.cgroupParent ?? "",
     overhead: resourcesOf(config.linux?.overhead, "config.linux.overhead"),
   };
@@ -80,6 +81,28 @@ function pidModeOf(config: PodSandboxConfig): "pod" | "container" {
   if (namespaces?.usernsOptions?.mode === NamespaceMode.POD) refuse("userns_options", "hostUsers: false");
   return namespaces?.pid === NamespaceMode.CONTAINER ? "container" : "pod";
 }
+
+/**
+ * Names as Kubernetes takes them: with dots, or with slashes where a part has a dot of its own (`net/ipv4/conf/eth0.1`).
+ * What the guest's kernel makes of them is its own affair.
+ */
+function sysctlsOf(sysctls: Readonly<Record<string, string>>): Record<string, string> {
+  const paths = Object.entries(sysctls).map(([name, value]) => {
+    const field = `config.linux.sysctls[${quoted(name)}]`;
+    const firstSeparator = /[./]/.exec(name)?.[0];
+    const path = firstSeparator === "/" ? name : name.replace(/[./]/g, (separator) => (separator === "." ? "/" : "."));
+    if (name.length > MAX_SYSCTL_NAME || !/^[a-zA-Z0-9_-]+(?:\/(?!\.)[a-zA-Z0-9_.-]+)+$/.test(path))
+      throw invalid(field, "is not the name of a sysctl");
+    if (value.length > MAX_SYSCTL_VALUE || /[\0\n]/.test(value))
+      throw invalid(field, "has a value that is not one line");
+    return [path, value];
+  });
+  return Object.fromEntries(paths);
+}
+
+const MAX_SYSCTL_NAME = 253;
+/** A page is what the kernel reads. */
+const MAX_SYSCTL_VALUE = 4095;
 
 const HOSTNAME_LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
 const HOSTNAME = new RegExp(`^${HOSTNAME_LABEL}(\\.${HOSTNAME_LABEL})*$`);

@@ -10,6 +10,7 @@ import { containerEvents } from "./container-events.ts";
 import { listContainers, streamContainers } from "./container-list.ts";
 import { reopenContainerLog } from "./container-log-reopen.ts";
 import { removeContainer } from "./container-remove.ts";
+import { updateContainerResources } from "./container-resources-update.ts";
 import { startContainer } from "./container-start.ts";
 import { containerStats } from "./container-stats.ts";
 import { listContainerStats, streamContainerStats } from "./container-stats-list.ts";
@@ -23,6 +24,7 @@ import { removeImage } from "./image-remove.ts";
 import { imageStatus } from "./image-status.ts";
 import { listPodSandbox, streamPodSandboxes } from "./pod-sandbox-list.ts";
 import { removePodSandbox } from "./pod-sandbox-remove.ts";
+import { updatePodSandboxResources } from "./pod-sandbox-resources-update.ts";
 import { runPodSandbox } from "./pod-sandbox-run.ts";
 import { podSandboxStats } from "./pod-sandbox-stats.ts";
 import { listPodSandboxStats, streamPodSandboxStats } from "./pod-sandbox-stats-list.ts";
@@ -83,8 +85,8 @@ export function runtimeService(
 
     getContainerEvents: pieces("GetContainerEvents", containerEvents(engine, options.closing)),
 
-    updateContainerResources: notYet("UpdateContainerResources"),
-    updatePodSandboxResources: notYet("UpdatePodSandboxResources"),
+    updateContainerResources: write("UpdateContainerResources", updateContainerResources(engine)),
+    updatePodSandboxResources: write("UpdatePodSandboxResources", updatePodSandboxResources(engine)),
     execSync: notYet("ExecSync"),
     exec: notYet("Exec"),
     attach: notYet("Attach"),

@@ -4,6 +4,7 @@ import { KeyedLock } from "../lib/keyed-lock.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineSpec } from "../model/machine.ts";
 import type { PodSpec } from "../model/pod.ts";
+import type { Resources } from "../model/resources.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
 import type { StoredPods } from "../ports/pod-store.ts";
@@ -21,6 +22,7 @@ import { startMachine } from "./start-machine.ts";
 import { Stats } from "./stats.ts";
 import { stopMachine } from "./stop-machine.ts";
 import { stopPod } from "./stop-pod.ts";
+import { updateMachine } from "./update-machine.ts";
 import { watchMachines } from "./watch-machines.ts";
 
 export interface Engine {
@@ -35,6 +37,7 @@ export interface Engine {
   createMachine(podId: PodId, spec: MachineSpec, signal: AbortSignal): Promise<MachineId>;
   startMachine(machineId: MachineId, signal: AbortSignal): Promise<void>;
   stopMachine(machineId: MachineId, graceMs: number, signal: AbortSignal): Promise<void>;
+  updateMachine(machineId: MachineId, change: Resources, signal: AbortSignal): Promise<void>;
   removeMachine(machineId: MachineId, signal: AbortSignal): Promise<void>;
   reopenLog(machineId: MachineId, signal: AbortSignal): Promise<void>;
   health(signal: AbortSignal): Promise<Health>;
@@ -72,6 +75,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       createMachine: bind(createMachine),
       startMachine: bind(startMachine),
       stopMachine: bind(stopMachine),
+      updateMachine: bind(updateMachine),
       removeMachine: bind(removeMachine),
       reopenLog: bind(reopenLog),
       health: bind(hypervisorHealth),

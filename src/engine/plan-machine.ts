@@ -66,6 +66,7 @@ export function planSeed(
     hostname: pod.facts.spec.hostname,
     attachment: attachmentOf(pod),
     dns: pod.facts.spec.dns,
+    sysctls: pod.facts.spec.sysctls,
     userData,
     sshKeys,
     env: spec.env,

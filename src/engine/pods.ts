@@ -5,6 +5,7 @@ import { failsWith, VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import { type MachineEvent, type MachineState, nextMachineState } from "../model/machine.ts";
 import { nextPodState, type PodEvent, type PodSpec, type PodState } from "../model/pod.ts";
+import type { Resources } from "../model/resources.ts";
 import type { BrokenRecord, MachineRecord, PodRecord, PodStore, StoredPods } from "../ports/pod-store.ts";
 
 /** Something that a reader may want to know of has changed. */
@@ -118,6 +119,13 @@ export class Pods {
     this.#machines.set(machineId, { ...record, state });
     this.#tellMachine(record);
     return state;
+  }
+
+  async setResources(machineId: MachineId, resources: Resources): Promise<void> {
+    const record = this.machine(machineId);
+    await this.#store.saveMachineResources(record.facts.podId, machineId, resources);
+    this.#machines.set(machineId, { ...this.machine(machineId), resources });
+    this.#tellMachine(record);
   }
 
   async dropMachine(machineId: MachineId): Promise<void> {

@@ -8,6 +8,7 @@ import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import { consoleLogRequestOf } from "./follow-console.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
 import { planMachine } from "./plan-machine.ts";
+import { resourcesInForce } from "./update-machine.ts";
 import { wireRequestOf } from "./wire-machine.ts";
 
 /**
@@ -71,7 +72,9 @@ const coldBoot: Launch = async (parts, pod, machine, signal) => {
   const { machineId, imageDigest } = machine.facts;
   const { path, image } = await images.hold(imageDigest, machineId, signal);
   // Again, because libvirt may have lost it since; the same definition changes nothing.
-  await hypervisor.define(planMachine(parts, pod, machine.facts, { path, format: image.format }), signal);
+  const { facts } = machine;
+  const now = { ...facts, spec: { ...facts.spec, resources: resourcesInForce(machine) } };
+  await hypervisor.define(planMachine(parts, pod, now, { path, format: image.format }), signal);
   await hypervisor.startPaused(machineId, signal);
   await connect(parts, pod, machine, signal);
   await hypervisor.resume(machineId, signal);

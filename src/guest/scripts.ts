@@ -37,11 +37,15 @@ if [ -d /run/systemd/system ]; then exec systemctl --no-block poweroff; fi
 poweroff || poweroff -f
 `;
 
+export interface SetupParts {
+  readonly hasWorkload: boolean;
+  readonly ssh: readonly SshFile[];
+  /** By path below /proc/sys. */
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
 /** Puts everything from the seed where it belongs; run at each boot. */
-export function setupScript(
-  files: readonly SeedFile[],
-  { hasWorkload, ssh }: { hasWorkload: boolean; ssh: readonly SshFile[] },
-): string {
+export function setupScript(files: readonly SeedFile[], { hasWorkload, ssh, sysctls }: SetupParts): string {
   const puts = files.map(({ guestPath, mode }, index) => {
     if (!isNormalGuestPath(guestPath)) {
       throw invalid("mounts", `${JSON.stringify(guestPath.slice(0, 200))} is not an absolute, normal path in a guest`);
@@ -51,7 +55,8 @@ export function setupScript(
   const own = ["put environment 0600 /etc/vmlet/environment"];
   if (hasWorkload) own.push("put workload 0755 /etc/vmlet/workload", "put run-workload 0755 /etc/vmlet/run-workload");
   own.push(...ssh.map(({ name, mode }) => `put ssh/${name} ${octal(mode)} /etc/vmlet/ssh/${name}`));
-  return [SETUP_HEAD, ...own, ...puts, "exit $failed", ""].join("\n");
+  const settings = Object.entries(sysctls).map(([path, value]) => `sysctl ${shellQuote(path)} ${shellQuote(value)}`);
+  return [SETUP_HEAD, ...own, ...puts, ...settings, "exit $failed", ""].join("\n");
 }
 
 const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "0");
@@ -70,6 +75,13 @@ put() {
     return
   fi
   echo "vmlet: cannot write $3" >&2
+  failed=1
+}
+
+# sysctl PATH VALUE, below /proc/sys
+sysctl() {
+  printf '%s\\n' "$2" 2>/dev/null >"$root/proc/sys/$1" && return
+  echo "vmlet: this kernel does not take sysctl $1 = $2" >&2
   failed=1
 }
 `;

@@ -63,7 +63,7 @@ export function createSeed({ run, isoTool }: SeedParts): Seed {
  * @throws SPEC_INVALID naming the field that no guest can be given
  */
 export function seedContents(request: SeedRequest, ssh: readonly SshFile[] = []): SeedContents {
-  const { machineId, hostname, sshKeys, env, argv, workingDir, files } = request;
+  const { machineId, hostname, sshKeys, env, argv, workingDir, files, sysctls } = request;
   const hasWorkload = argv.length > 0;
   const contents = new Map<string, string | Uint8Array>([
     ["meta-data", yaml({ "instance-id": `vmlet-${machineId}`, "local-hostname": hostname, "public-keys": sshKeys })],
@@ -73,7 +73,7 @@ export function seedContents(request: SeedRequest, ssh: readonly SshFile[] = [])
     ["vmlet/network", networkVariables(request)],
     ["vmlet/environment", environmentFile(env)],
     ["vmlet/authorized_keys", sshKeys.map((key) => `${key}\n`).join("")],
-    ["vmlet/setup", setupScript(files, { hasWorkload, ssh })],
+    ["vmlet/setup", setupScript(files, { hasWorkload, ssh, sysctls })],
   ]);
   for (const { name, content } of ssh) contents.set(`vmlet/ssh/${name}`, content);
   if (ssh.length > 0) contents.set(`vmlet/${SSH_UNIT_NAME}`, SSH_UNIT);

@@ -4,12 +4,13 @@ import { poll } from "../lib/backoff.ts";
 import { untilAborted } from "../lib/keyed-lock.ts";
 import { failsWith, VmletError } from "../model/failure.ts";
 import { type MachineId, uuidOf } from "../model/ids.ts";
-import type { MachinePlan } from "../model/machine-plan.ts";
+import type { CpuPlan, MachinePlan } from "../model/machine-plan.ts";
 import type { Hypervisor, HypervisorInfo, MachineSighting, MachineSignal } from "../ports/hypervisor.ts";
 import type { Logger } from "../ports/logger.ts";
 import { CLIENT_DEFAULTS, type ClientEvent, LibvirtClient } from "./client/client.ts";
-import { type DomainEvent, type DomainRef, type Procedure, procedures } from "./client/messages.ts";
+import { type DomainEvent, type DomainRef, type Procedure, procedures, type TypedParam } from "./client/messages.ts";
 import { conditionOf, signalOf } from "./conditions.ts";
+import { cputuneOf } from "./cputune.ts";
 import { renderDomain } from "./domain-xml.ts";
 import { isRefused, isStuck, LIBVIRT_ERROR, translated } from "./errors.ts";
 import { type LibvirtOptions, START_LIMIT_MS } from "./options.ts";
@@ -19,6 +20,10 @@ import { loadTemplate } from "./template.ts";
 import { resolveVirtualization } from "./virtualization.ts";
 
 const START_PAUSED = 1;
+const AFFECT_LIVE = 1;
+const AFFECT_CONFIG = 2;
+/** What libvirt takes for "no limit". */
+const NO_QUOTA = -1;
 const SHUTDOWN_ACPI = 1;
 const SHUTDOWN_AGENT = 2;
 // Everything that libvirt may keep of a domain: managed save, snapshots, NVRAM, checkpoints, and, newer, the TPM.
@@ -105,6 +110,18 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
       const now = (await this.look(machineId, signal))?.condition;
       if (now?.is !== "on" || now.paused !== undefined) throw error; // otherwise it runs already
     }
+  }
+
+  async tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void> {
+    const { shares, globalPeriod, globalQuota = NO_QUOTA } = cputuneOf(cpu);
+    const params: readonly TypedParam[] = [
+      ...(shares === undefined ? [] : [ulong("cpu_shares", shares)]),
+      ...(globalPeriod === undefined ? [] : [ulong("global_period", globalPeriod)]),
+      { field: "global_quota", value: { type: "llong", value: BigInt(globalQuota) } },
+    ];
+    const isOn = (await this.look(machineId, signal))?.condition.is === "on";
+    const flags = AFFECT_CONFIG | (isOn ? AFFECT_LIVE : 0);
+    await this.#change(machineId, procedures.setSchedulerParameters, { params, flags }, {}, signal);
   }
 
   async askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void> {
@@ -314,6 +331,11 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     }
   }
 }
+
+const ulong = (field: string, value: number): TypedParam => ({
+  field,
+  value: { type: "ullong", value: BigInt(value) },
+});
 
 /** 9,000,000 is 9.0.0. */
 function spelled(version: bigint): string {

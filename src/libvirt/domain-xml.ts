@@ -3,15 +3,12 @@
 import { invalid } from "../model/failure.ts";
 import { isMachineId, type MachineId, uuidOf } from "../model/ids.ts";
 import type { CpuPlan, DiskPlan, MachinePlan, NicPlan } from "../model/machine-plan.ts";
+import { cputuneOf } from "./cputune.ts";
 import { type DomainTemplate, deviceOf, devicesOf, optionalDeviceOf } from "./template.ts";
 import { buildXml, child, element, isXmlText, legalXmlText, parseXml, setChild, type XmlElement } from "./xml.ts";
 
 /** The namespace of our `<metadata>`: what makes a domain ours. */
 export const METADATA_NAMESPACE = "https://vmlet.dev/domain/1";
-
-/** libvirt refuses less than 2 on cgroup v1 and, as it writes shares to cpu.weight as they are, more than 10000 on v2. */
-const MIN_SHARES = 2;
-const MAX_SHARES = 10_000;
 
 export interface RenderOptions {
   readonly virtualization: "kvm" | "emulated";
@@ -103,15 +100,12 @@ function fillMemory(domain: XmlElement, memoryBytes: number): void {
   setChild(domain, "currentMemory", element("currentMemory", { unit: "KiB" }, memoryKiB));
 }
 
-function fillCpu(domain: XmlElement, { count, shares, periodUs, quotaUs, cpuset }: CpuPlan): void {
+function fillCpu(domain: XmlElement, cpu: CpuPlan): void {
+  const { count, cpuset } = cpu;
   const pinned = cpuset === undefined || cpuset === "" ? {} : { cpuset };
   setChild(domain, "vcpu", element("vcpu", { placement: "static", ...pinned }, String(count)));
-  // global_*: for the whole of QEMU. libvirt's period and quota are for each vCPU.
-  const limits = {
-    shares: shares === undefined ? undefined : Math.min(MAX_SHARES, Math.max(MIN_SHARES, shares)),
-    global_period: quotaUs !== undefined && quotaUs > 0 ? periodUs : undefined,
-    global_quota: quotaUs !== undefined && quotaUs > 0 ? quotaUs : undefined,
-  };
+  const { shares, globalPeriod, globalQuota } = cputuneOf(cpu);
+  const limits = { shares, global_period: globalPeriod, global_quota: globalQuota };
   const cputune = child(domain, "cputune") ?? element("cputune");
   for (const [name, value] of Object.entries(limits)) {
     setChild(cputune, name, value === undefined ? undefined : element(name, {}, String(value)));

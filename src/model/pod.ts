@@ -34,6 +34,8 @@ export interface PodSpec {
   readonly runtimeHandler: string;
   /** Echoed: a VM has its own processes either way, but the kubelet re-creates a pod whose answer differs. */
   readonly pidMode: "pod" | "container";
+  /** Of the guest's kernel, as paths below /proc/sys: `net/ipv4/ip_forward`. */
+  readonly sysctls: Readonly<Record<string, string>>;
   /** Path below the cgroup root as the caller spelled it; empty: libvirt's default. */
   readonly cgroupParent: string;
   /** RuntimeClass overhead: memory that the node set aside for everything that is not the guest. */

@@ -9,3 +9,6 @@ export interface Resources {
   readonly cpusetMems?: string;
   readonly memoryLimitBytes?: number;
 }
+
+/** What holds after a change that names some of it. */
+export const changed = (before: Resources, change: Resources): Resources => ({ ...before, ...change });

@@ -1,5 +1,5 @@
 import type { MachineId, PodId } from "../model/ids.ts";
-import type { MachinePlan } from "../model/machine-plan.ts";
+import type { CpuPlan, MachinePlan } from "../model/machine-plan.ts";
 
 /** How a domain is, in libvirt's terms folded to what we act on. */
 export type MachineCondition =
@@ -61,6 +61,11 @@ export interface Hypervisor {
   startPaused(machineId: MachineId, signal: AbortSignal): Promise<void>;
   /** Let the CPUs run. Running already: no change. */
   resume(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  /**
+   * Other shares and another quota from now on, and at every later start; a quota that is not said is none.
+   * @throws DOMAIN_NOT_FOUND
+   */
+  tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void>;
   /** Ask the guest to power off. Resolves when it was asked, not when it is off. */
   askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void>;
   /** Power off now, a QEMU that answers nobody by killing it. Off already or unknown: no change. */

@@ -1,6 +1,7 @@
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineFacts, MachineState } from "../model/machine.ts";
 import type { PodFacts, PodState } from "../model/pod.ts";
+import type { Resources } from "../model/resources.ts";
 import type { FilesystemUsage } from "./image-store.ts";
 
 export interface PodRecord {
@@ -11,6 +12,8 @@ export interface PodRecord {
 export interface MachineRecord {
   readonly facts: MachineFacts;
   readonly state: MachineState;
+  /** What holds by now, where it was changed since the machine was asked for. */
+  readonly resources?: Resources;
 }
 
 /** A record of a pod, or of a machine of it, that could not be read: shown, never fatal. `path` is its folder. */
@@ -61,6 +64,8 @@ export interface PodStore {
   addMachine(record: MachineRecord): Promise<void>;
   /** @throws MACHINE_NOT_FOUND DISK_FULL */
   saveMachineState(podId: PodId, machineId: MachineId, state: MachineState): Promise<void>;
+  /** @throws MACHINE_NOT_FOUND DISK_FULL */
+  saveMachineResources(podId: PodId, machineId: MachineId, resources: Resources): Promise<void>;
   /** With everything in its folder, and its sockets. Not there: no change. */
   removeMachine(podId: PodId, machineId: MachineId): Promise<void>;
   /** What the machines' own files take: overlays, seeds, console files. */

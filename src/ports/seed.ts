@@ -16,6 +16,8 @@ export interface SeedRequest {
   readonly hostname: string;
   readonly attachment: Attachment;
   readonly dns: DnsConfig;
+  /** By path below /proc/sys. */
+  readonly sysctls: Readonly<Record<string, string>>;
   /** `vmlet.dev/user-data`, verbatim; empty: none. */
   readonly userData: string;
   /** `vmlet.dev/ssh-keys`, one key each. */

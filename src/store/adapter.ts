@@ -10,6 +10,7 @@ import { VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineState } from "../model/machine.ts";
 import type { PodState } from "../model/pod.ts";
+import type { Resources } from "../model/resources.ts";
 import type { FilesystemUsage } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { MachinePaths, MachineRecord, PodRecord, PodStore, StoredPods } from "../ports/pod-store.ts";
@@ -118,13 +119,12 @@ class DiskPodStore implements PodStore {
 
   async saveMachineState(podId: PodId, machineId: MachineId, state: MachineState): Promise<void> {
     const path = join(layout.machineFolder(this.#at, podId, machineId), layout.STATE);
-    const text = encode(records.machineStateRecord, state, "state");
-    await this.#write(
-      path,
-      text,
-      () =>
-        new VmletError({ code: "MACHINE_NOT_FOUND", machineId }, `container ${machineId}: no record, it was removed`),
-    );
+    await this.#write(path, encode(records.machineStateRecord, state, "state"), () => machineNotFound(machineId));
+  }
+
+  async saveMachineResources(podId: PodId, machineId: MachineId, resources: Resources): Promise<void> {
+    const path = join(layout.machineFolder(this.#at, podId, machineId), layout.RESOURCES);
+    await this.#write(path, encode(records.resourcesRecord, resources, "linux"), () => machineNotFound(machineId));
   }
 
   async removeMachine(podId: PodId, machineId: MachineId): Promise<void> {
@@ -238,6 +238,9 @@ async function diskFullOr(error: unknown, path: string): Promise<unknown> {
     { cause: error },
   );
 }
+
+const machineNotFound = (machineId: MachineId): VmletError =>
+  new VmletError({ code: "MACHINE_NOT_FOUND", machineId }, `container ${machineId}: no record, it was removed`);
 
 const podNotFound = (podId: PodId): VmletError =>
   new VmletError({ code: "POD_NOT_FOUND", podId }, `pod ${podId}: no record, it was removed`);

@@ -21,6 +21,7 @@ export const TEMP_SUFFIX = ".tmp";
 export const FACTS_OF_POD = "pod.json";
 export const FACTS_OF_MACHINE = "machine.json";
 export const STATE = "state.json";
+export const RESOURCES = "resources.json";
 export const CONSOLE = "console.log";
 export const INIT_REPORT = "init-report";
 

@@ -2,6 +2,7 @@
 
 import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { errorCodeOf } from "../lib/error-code.ts";
 import { isMachineId, isPodId, type PodId } from "../model/ids.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { BrokenRecord, MachineRecord, PodRecord, StoredPods } from "../ports/pod-store.ts";
@@ -31,7 +32,9 @@ export async function loadAll(at: layout.StoreFolders, log: Logger, signal: Abor
           if (facts.machineId !== machineId || facts.podId !== podId) {
             throw new Error(`${layout.FACTS_OF_MACHINE}: is of container ${facts.machineId} in pod ${facts.podId}`);
           }
-          machines.push({ facts, state: await read(join(machinePath, layout.STATE), records.machineStateRecord) });
+          const state = await read(join(machinePath, layout.STATE), records.machineStateRecord);
+          const resources = await readIfThere(join(machinePath, layout.RESOURCES), records.resourcesRecord);
+          machines.push({ facts, state, ...(resources === undefined ? {} : { resources }) });
         });
       }
     });
@@ -80,6 +83,15 @@ async function idsIn<Id extends string>(
 async function sweepTemps(folderPath: string): Promise<void> {
   for (const name of await readdir(folderPath)) {
     if (name.endsWith(layout.TEMP_SUFFIX)) await rm(join(folderPath, name), { force: true });
+  }
+}
+
+async function readIfThere<T>(path: string, kind: records.RecordKind<T>): Promise<T | undefined> {
+  try {
+    return await read(path, kind);
+  } catch (error) {
+    if (errorCodeOf(error) === "ENOENT") return undefined;
+    throw error;
   }
 }
 

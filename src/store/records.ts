@@ -5,6 +5,7 @@ import { z } from "zod";
 import { type ImageDigest, isImageDigest, isMachineId, isPodId, type MachineId, type PodId } from "../model/ids.ts";
 import type { MachineFacts, MachineState } from "../model/machine.ts";
 import type { PodFacts, PodState } from "../model/pod.ts";
+import type { Resources } from "../model/resources.ts";
 
 /** Larger than what etcd lets a pod be with its config maps as base64 env; small enough to read without a thought. */
 export const RECORD_MAX_BYTES = 4 << 20;
@@ -72,6 +73,7 @@ const podFactsV1 = z.strictObject({
     cgroupParent: text,
     overhead: resources,
     pidMode: z.enum(["pod", "container"]),
+    sysctls: textByName.default({}), // pods of before they were kept
   }),
   createdAtMs: z.number(),
   netnsPath: text,
@@ -134,6 +136,7 @@ const machineStateV1 = z.discriminatedUnion("at", [
 export const podFactsRecord: RecordKind<PodFacts> = kindOf("pod", podFactsV1);
 export const podStateRecord: RecordKind<PodState> = kindOf("pod state", podStateV1);
 export const machineFactsRecord: RecordKind<MachineFacts> = kindOf("machine", machineFactsV1);
+export const resourcesRecord: RecordKind<Resources> = kindOf("resources", resources);
 export const machineStateRecord: RecordKind<MachineState> = kindOf("machine state", machineStateV1);
 
 const envelope = z.looseObject({ v: z.number() });

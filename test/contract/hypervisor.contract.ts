@@ -73,11 +73,19 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       await hypervisor.undefine(machineId, limit());
     });
 
-    test.each(["startPaused", "resume"] as const)("%s of an unknown machine is DOMAIN_NOT_FOUND", async (call) => {
-      await expect(hypervisor[call](newMachineId(), limit())).rejects.toMatchObject({
-        failure: { code: "DOMAIN_NOT_FOUND" },
-      });
-    });
+    test.each(["startPaused", "resume", "tune"] as const)(
+      "%s of an unknown machine is DOMAIN_NOT_FOUND",
+      async (call) => {
+        const calls = {
+          startPaused: async () => hypervisor.startPaused(newMachineId(), limit()),
+          resume: async () => hypervisor.resume(newMachineId(), limit()),
+          tune: async () => hypervisor.tune(newMachineId(), { shares: 2 }, limit()),
+        };
+        await expect(calls[call]()).rejects.toMatchObject({
+          failure: { code: "DOMAIN_NOT_FOUND" },
+        });
+      },
+    );
 
     test("defines a machine once, however often it is asked, under the name of its plan", async () => {
       const plan = await defined();
@@ -108,6 +116,13 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       await hypervisor.destroy(machineId, limit());
       expect((await hypervisor.look(machineId, limit()))?.pid).toBeUndefined();
       expect(await hypervisor.pidOf(plan)).toBeUndefined();
+    });
+
+    test("takes other CPU limits for a machine that is off", async () => {
+      const { machineId } = await defined();
+      await hypervisor.tune(machineId, { shares: 300, periodUs: 100_000, quotaUs: 50_000 }, limit());
+      await hypervisor.tune(machineId, { shares: 600 }, limit());
+      expect(await conditionOf(machineId)).toEqual({ is: "off", ended: "never-started" });
     });
 
     test("refuses to start a machine that is on, and leaves it on", async () => {

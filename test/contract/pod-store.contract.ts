@@ -64,6 +64,7 @@ export function podRecord(podId: PodId = newPodId(), state: PodState = { at: "in
         runtimeHandler: "vmlet",
         cgroupParent: "/kubepods/burstable/pod6f1c",
         pidMode: "container",
+        sysctls: { "net/ipv4/ip_forward": "1" },
         overhead: { memoryLimitBytes: 1 << 27 },
       },
     },
@@ -128,6 +129,23 @@ export function podStoreContract(name: string, make: () => Promise<StoreUnderTes
       await store.saveMachineState(owner.facts.podId, machine.facts.machineId, state);
       expect((await (await restarted()).load(never)).machines).toContainEqual({ ...machine, state });
     }
+  });
+
+  test(`${name}: gives resources that were changed back after a restart, and the state beside them`, async () => {
+    const { store, restarted } = await make();
+    const pod = podRecord();
+    const machine = machineRecord(pod.facts.podId);
+    const { machineId } = machine.facts;
+    const resources = { cpuShares: 512, cpuQuotaUs: -1 };
+    await store.addPod(pod);
+    await expect(store.saveMachineResources(pod.facts.podId, machineId, resources)).rejects.toSatisfy((error) =>
+      failsWith(error, "MACHINE_NOT_FOUND"),
+    );
+    await store.addMachine(machine);
+    await store.saveMachineResources(pod.facts.podId, machineId, resources);
+    await store.saveMachineState(pod.facts.podId, machineId, { at: "created" });
+    const { machines } = await (await restarted()).load(never);
+    expect(machines).toEqual([{ ...machine, state: { at: "created" }, resources }]);
   });
 
   test(`${name}: keeps what it was given even if the giver changes its object`, async () => {

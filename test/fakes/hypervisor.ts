@@ -2,7 +2,7 @@
 
 import { VmletError } from "../../src/model/failure.ts";
 import type { MachineId } from "../../src/model/ids.ts";
-import type { MachinePlan } from "../../src/model/machine-plan.ts";
+import type { CpuPlan, MachinePlan } from "../../src/model/machine-plan.ts";
 import type {
   Hypervisor,
   HypervisorInfo,
@@ -23,6 +23,7 @@ interface FakeDomain {
   condition: MachineCondition;
   manners: GuestManners;
   isStuck: boolean;
+  tuned?: Omit<CpuPlan, "count">;
   pid?: number;
 }
 
@@ -76,6 +77,12 @@ export class FakeHypervisor implements Hypervisor {
       if (domain.condition.is === "on" && domain.condition.paused === undefined) return;
       domain.condition = { is: "on" };
       this.#tell({ type: "resumed", machineId });
+    });
+  }
+
+  async tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void> {
+    return this.#serve("tune", machineId, signal, () => {
+      this.#domainOf(machineId).tuned = cpu;
     });
   }
 
@@ -137,6 +144,11 @@ export class FakeHypervisor implements Hypervisor {
   /** The plan that was defined; undefined when there is no such domain. */
   planOf(machineId: MachineId): MachinePlan | undefined {
     return this.#domains.get(machineId)?.plan;
+  }
+
+  /** What `tune` was last told. */
+  tunedTo(machineId: MachineId): Omit<CpuPlan, "count"> | undefined {
+    return this.#domainOf(machineId).tuned;
   }
 
   setManners(machineId: MachineId, manners: GuestManners): void {

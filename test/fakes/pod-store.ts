@@ -4,6 +4,7 @@ import { VmletError } from "../../src/model/failure.ts";
 import type { MachineId, PodId } from "../../src/model/ids.ts";
 import type { MachineState } from "../../src/model/machine.ts";
 import type { PodState } from "../../src/model/pod.ts";
+import type { Resources } from "../../src/model/resources.ts";
 import type { FilesystemUsage } from "../../src/ports/image-store.ts";
 import type {
   BrokenRecord,
@@ -66,11 +67,17 @@ export class FakePodStore implements PodStore {
   }
 
   async saveMachineState(podId: PodId, machineId: MachineId, state: MachineState): Promise<void> {
+    this.#machines.set(machineId, frozenCopy({ ...this.#machineOf(podId, machineId), state }));
+  }
+
+  async saveMachineResources(podId: PodId, machineId: MachineId, resources: Resources): Promise<void> {
+    this.#machines.set(machineId, frozenCopy({ ...this.#machineOf(podId, machineId), resources }));
+  }
+
+  #machineOf(podId: PodId, machineId: MachineId): MachineRecord {
     const record = this.#machines.get(machineId);
-    if (record === undefined || record.facts.podId !== podId) {
-      throw new VmletError({ code: "MACHINE_NOT_FOUND", machineId }, `container ${machineId}: no record`);
-    }
-    this.#machines.set(machineId, frozenCopy({ ...record, state }));
+    if (record?.facts.podId === podId) return record;
+    throw new VmletError({ code: "MACHINE_NOT_FOUND", machineId }, `container ${machineId}: no record`);
   }
 
   async removeMachine(podId: PodId, machineId: MachineId): Promise<void> {

@@ -28,6 +28,7 @@ export function someSeedRequest(changes: Partial<SeedRequest> = {}): SeedRequest
     hostname: "web-0",
     attachment: dualStack,
     dns: { servers: ["10.96.0.10"], searches: ["default.svc.cluster.local", "cluster.local"], options: ["ndots:5"] },
+    sysctls: {},
     userData: "#cloud-config\nhostname: theirs\n",
     sshKeys: ["ssh-ed25519 AAAA one@host"],
     env: [envVar("GREETING", "hello")],

@@ -94,6 +94,7 @@ const typedValue: Codec<TypedValue> = {
   },
 };
 const typedParam = struct({ field: string, value: typedValue });
+export type TypedParam = ValueOf<typeof typedParam>;
 const domainStats = struct({ domain, params: array(typedParam, STATS_MAX) });
 
 /**

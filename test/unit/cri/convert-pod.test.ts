@@ -19,6 +19,28 @@ test.each([
   expect(specOf(name).hostname).toBe(hostname);
 });
 
+test.each([
+  ["kernel.shm_rmid_forced", "kernel/shm_rmid_forced"],
+  ["net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"],
+  ["net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"],
+])("the sysctl %s is %s below /proc/sys", (name, path) => {
+  const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
+  const config = PodSandboxConfig.fromPartial({ metadata, linux: { sysctls: { [name]: "1" } } });
+  expect(podSpecOf(config, "").sysctls).toEqual({ [path]: "1" });
+});
+
+test.each([
+  ["../../etc/passwd", "x"],
+  ["kernel/../../etc/passwd", "x"],
+  ["kernel", "1"],
+  ["kernel.a;reboot", "1"],
+  ["kernel.panic", "1\n2"],
+])("a sysctl %j with the value %j is refused by name", (name, value) => {
+  const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
+  const config = PodSandboxConfig.fromPartial({ metadata, linux: { sysctls: { [name]: value } } });
+  expect(() => podSpecOf(config, "")).toThrow(/^config\.linux\.sysctls\["/);
+});
+
 test("a host name that is named must be one", () => {
   expect(specOf("web", "other").hostname).toBe("other");
   expect(() => specOf("web", "not a host")).toThrow(/^config\.hostname: /);

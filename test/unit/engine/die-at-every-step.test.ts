@@ -18,6 +18,10 @@ const stages = [
       void (ids.machineId = await engine.createMachine(ids.podId, machineSpec(), soon())),
   ],
   ["startMachine", startUnlessRunning],
+  [
+    "updateMachine",
+    async ({ engine }: LivingEngine, ids: Ids) => await engine.updateMachine(ids.machineId, { cpuShares: 512 }, soon()),
+  ],
   ["stopMachine", async ({ engine }: LivingEngine, ids: Ids) => await engine.stopMachine(ids.machineId, 0, soon())],
   ["removeMachine", async ({ engine }: LivingEngine, ids: Ids) => await engine.removeMachine(ids.machineId, soon())],
   ["stopPod", async ({ engine }: LivingEngine, ids: Ids) => await engine.stopPod(ids.podId, soon())],

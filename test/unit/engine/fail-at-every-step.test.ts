@@ -20,6 +20,7 @@ const stages = [
     async (at: Ready) => void (at.machineId = await at.engine.createMachine(at.podId, machineSpec(), soon())),
   ],
   ["startMachine", async (at: Ready) => await at.engine.startMachine(at.machineId, soon())],
+  ["updateMachine", async (at: Ready) => await at.engine.updateMachine(at.machineId, { cpuShares: 512 }, soon())],
   ["stopMachine", async (at: Ready) => await at.engine.stopMachine(at.machineId, 0, soon())],
   ["removeMachine", async (at: Ready) => await at.engine.removeMachine(at.machineId, soon())],
   ["stopPod", async (at: Ready) => await at.engine.stopPod(at.podId, soon())],

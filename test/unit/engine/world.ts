@@ -169,6 +169,7 @@ export function podSpec(over: Partial<PodSpec> = {}): PodSpec {
     annotations: {},
     runtimeHandler: "vmlet",
     pidMode: "container",
+    sysctls: {},
     cgroupParent: "",
     overhead: {},
     ...over,

@@ -73,13 +73,22 @@ test("setup installs files with their bytes and modes below new folders, and is 
   expect(await readFile(join(at.root, "etc/hosts"), "utf8")).toBe("127.0.0.1 x\n");
 });
 
+test("setup sets the pod's sysctls, and says which the guest's kernel does not take", async () => {
+  await using at = await guest({ sysctls: { "kernel/shm_rmid_forced": "1", "net/ipv4/tcp_rmem": "4096 1 it's" } });
+  await mkdir(join(at.root, "proc/sys/kernel"), { recursive: true });
+  const { status, stderr } = at.sh(join(at.seed, "vmlet/setup"));
+  expect(await readFile(join(at.root, "proc/sys/kernel/shm_rmid_forced"), "utf8")).toBe("1\n");
+  expect(stderr.toString()).toContain("vmlet: this kernel does not take sysctl net/ipv4/tcp_rmem = 4096 1 it's");
+  expect(status).toBe(1);
+});
+
 test("a file that cannot be written is said and does not keep the others away", async () => {
   const files = ["/blocked/a", "/etc/b"].map((guestPath) => ({ guestPath, content: Buffer.from("x"), mode: 0o644 }));
   await using at = await guest({ files });
   await writeFile(join(at.root, "in-the-way"), "");
   const script = setupScript(
     files.map((file) => ({ ...file, guestPath: file.guestPath.replace("/blocked", "/in-the-way") })),
-    { hasWorkload: false, ssh: [] },
+    { hasWorkload: false, ssh: [], sysctls: {} },
   );
   await writeFile(join(at.seed, "vmlet/setup"), script);
   await chmod(join(at.root, "etc/b"), 0o600);
@@ -91,7 +100,7 @@ test("a file that cannot be written is said and does not keep the others away", 
 
 test.each(["etc/x", "/etc/../x", "/a//b", "/", "/etc/", "/a\0b"])("a guest path %j is refused", (guestPath) => {
   const files = [{ guestPath, content: Buffer.from(""), mode: 0o644 }];
-  expect(() => setupScript(files, { hasWorkload: false, ssh: [] })).toThrow("mounts");
+  expect(() => setupScript(files, { hasWorkload: false, ssh: [], sysctls: {} })).toThrow("mounts");
 });
 
 test("what cloud-init is given for us is a boothook that sh can read, and leaves the user's user-data alone", () => {
