@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { vmletService } from "./api/service.ts";
 import { createNetwork } from "./cni/adapter.ts";
 import { redact } from "./config/redact.ts";
 import type { Config } from "./config/schema.ts";
@@ -10,6 +11,7 @@ import { serveCri } from "./cri/serve.ts";
 import { takeCensus } from "./engine/census.ts";
 import { createEngine, type Engine } from "./engine/engine.ts";
 import type { EngineOptions, Ports } from "./engine/parts.ts";
+import { VmletService } from "./gen/vmlet.ts";
 import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
@@ -89,7 +91,8 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const { socketPath } = config;
   const effectiveConfig = redact(config);
   const serveOptions = { socketPath, cgroupDriver, effectiveConfig, log: log.child("cri"), observer: metrics };
-  parts.use(await serveCri(serveOptions, living.engine));
+  const implementation = vmletService(living.engine, { log: log.child("api"), observer: metrics });
+  parts.use(await serveCri(serveOptions, living.engine, [{ definition: VmletService, implementation }]));
   served.engine = living.engine;
   parts.defer(() => void delete served.engine);
   return parts.move();

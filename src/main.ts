@@ -1,17 +1,18 @@
 // argv, signals, exit code.
 
 import { flushCompileCache } from "node:module";
+import { terminalIo } from "./cli/io.ts";
 import { createProgram } from "./cli/program.ts";
 import { type ConfigSource, loadConfig } from "./config/load.ts";
 import { redact } from "./config/redact.ts";
-import { startDaemon } from "./daemon.ts";
-import { stopSignal } from "./lib/stop-signal.ts";
+import { Stopped, stopSignal } from "./lib/stop-signal.ts";
 import { vmletVersion } from "./lib/version.ts";
 import { createLogger } from "./telemetry/log.ts";
 
 const version = vmletVersion();
 
 async function serve(source: ConfigSource): Promise<void> {
+  const { startDaemon } = await import("./daemon.ts"); // commands for people do without all of it
   const config = await loadConfig(source);
   const log = createLogger({ level: config.logLevel });
   // Our own memory is in doubt after either: the next start rebuilds it from records and libvirt.
@@ -42,9 +43,10 @@ async function serve(source: ConfigSource): Promise<void> {
 }
 
 try {
-  await createProgram(version, { serve }).parseAsync();
+  await createProgram(version, { serve }, terminalIo()).parseAsync();
   process.exit(0); // nothing may keep a finished program alive
 } catch (error) {
+  if (error instanceof Stopped) process.exit(error.exitCode);
   process.stderr.write(`vmlet: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
 }

@@ -28,7 +28,8 @@ an address of the node. When the port is taken the daemon serves CRI all the sam
 
 const FOOT = `
 Durations are histograms: \`histogram_quantile(0.99, sum by (le, method) (rate(vmlet_rpc_duration_seconds_bucket[5m])))\` is
-the 99th percentile by method. A \`method\` is CRI's name for it; a \`code\` is gRPC's (\`OK\`, \`NOT_FOUND\`, …).
+the 99th percentile by method. A \`method\` is CRI's name for it, or \`vmlet.v1.\` and ours; a \`code\` is
+gRPC's (\`OK\`, \`NOT_FOUND\`, …).
 `;
 
 /** What a metric of prom-client has beside what its types tell. */

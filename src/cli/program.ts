@@ -1,19 +1,28 @@
-// The command line: verbs and flags. What a verb does is given from outside.
+// The command line: verbs and flags. Verbs for people ask the daemon; what serving is is given from outside.
 
 import { Command, Option } from "commander";
 import { type ConfigSource, DEFAULT_CONFIG_PATH, type Override } from "../config/load.ts";
 import { flagOf, listSettings, type Setting } from "../config/reference.ts";
+import { addImages } from "./images.ts";
+import type { Io } from "./io.ts";
+import { addPs } from "./ps.ts";
+import { addPull } from "./pull.ts";
+import { addVersion } from "./version.ts";
 
 export interface Verbs {
   serve(source: ConfigSource): Promise<void>;
 }
 
-export function createProgram(version: string, verbs: Verbs): Command {
+export function createProgram(version: string, verbs: Verbs, io: Io): Command {
   const program = new Command("vmlet")
     .description("A Kubernetes container runtime whose containers are virtual machines")
     .version(version)
     .showHelpAfterError();
   addServe(program, verbs);
+  addPs(program, io);
+  addImages(program, io);
+  addPull(program, io);
+  addVersion(program, version, io);
   return program;
 }
 

@@ -3,7 +3,7 @@
 import { chmod, lstat, mkdir, rm } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { dirname } from "node:path";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Engine } from "../engine/engine.ts";
 import { ImageServiceService, RuntimeServiceService } from "../gen/runtime.ts";
 import { VmletError } from "../model/failure.ts";
@@ -18,8 +18,18 @@ export interface ServeOptions extends ServiceOptions {
   readonly socketPath: string;
 }
 
+/** What else is served on the socket. */
+export interface MoreService {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+}
+
 /** Serves until disposed. The socket is root's alone (0600): whoever can speak CRI owns the node. */
-export async function serveCri(options: ServeOptions, engine: Engine): Promise<AsyncDisposable> {
+export async function serveCri(
+  options: ServeOptions,
+  engine: Engine,
+  more: readonly MoreService[] = [],
+): Promise<AsyncDisposable> {
   const { socketPath } = options;
   await makeRoomFor(socketPath);
   const server = new Server({
@@ -29,6 +39,7 @@ export async function serveCri(options: ServeOptions, engine: Engine): Promise<A
   const closing = new AbortController();
   server.addService(RuntimeServiceService, runtimeService(engine, { ...options, closing: closing.signal }));
   server.addService(ImageServiceService, imageService(engine, options));
+  for (const { definition, implementation } of more) server.addService(definition, implementation);
   const umask = process.umask(0o177); // the socket is born 0600
   try {
     await bind(server, socketPath);

@@ -4,14 +4,27 @@ import { constants } from "node:os";
 
 const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
+/** Why a signal of `stopSignal` is aborted. Named as every other abort is. */
+export class Stopped extends Error {
+  override readonly name = "AbortError";
+  /** What a shell expects. */
+  readonly exitCode: number;
+
+  constructor(name: NodeJS.Signals) {
+    super(`stopped by ${name}`);
+    this.exitCode = 128 + constants.signals[name];
+  }
+}
+
 /** Aborts at the first stop signal, after `onFirst`; the second ends the process at once, with 128 + its number. */
 export function stopSignal(onFirst: (name: NodeJS.Signals) => void): AbortSignal {
   const controller = new AbortController();
   for (const name of STOP_SIGNALS) {
     process.on(name, () => {
-      if (controller.signal.aborted) process.exit(128 + constants.signals[name]);
+      const stopped = new Stopped(name);
+      if (controller.signal.aborted) process.exit(stopped.exitCode);
       onFirst(name);
-      controller.abort();
+      controller.abort(stopped);
     });
   }
   return controller.signal;

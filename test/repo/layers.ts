@@ -7,6 +7,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: ["lib"],
   ports: ["model"],
   engine: ["ports", "model", "lib"],
+  api: ["cri", "engine", "ports", "model", "lib", "gen"],
   cri: ["engine", "ports", "model", "lib", "gen"],
   libvirt: ["ports", "model", "lib", "gen"],
   "libvirt/client": ["lib", "gen"],

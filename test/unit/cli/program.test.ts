@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { terminalIo } from "../../../src/cli/io.ts";
 import { createProgram } from "../../../src/cli/program.ts";
 import { type ConfigSource, parseConfig } from "../../../src/config/load.ts";
 
@@ -7,7 +8,7 @@ async function sourceOf(...argv: string[]): Promise<ConfigSource> {
   const serve = async (source: ConfigSource): Promise<void> => {
     seen = source;
   };
-  await createProgram("0", { serve }).parseAsync(["serve", ...argv], { from: "user" });
+  await createProgram("0", { serve }, terminalIo()).parseAsync(["serve", ...argv], { from: "user" });
   if (seen === undefined) throw new Error("serve was not called");
   return seen;
 }

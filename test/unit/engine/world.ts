@@ -149,6 +149,7 @@ const READS = new Set([
   "hypervisor.listen",
   "images.find",
   "images.list",
+  "images.pulls",
   "netns.pathOf",
   "seed.readInitReport",
   "store.pathsOf",
