@@ -1,0 +1,155 @@
+// The commands for people as they are typed: on a terminal and in a pipe, against a real daemon and a slow server.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { PullImageRequest } from "../../../src/gen/runtime.ts";
+import { type Finished, run } from "../../../src/lib/spawn.ts";
+import { RangeServer } from "../../fakes/range-server.ts";
+import { WebServer } from "../../fakes/web-server.ts";
+import { REPO_PATH } from "../../node/layout.ts";
+import { poll } from "../../node/poll.ts";
+import { startTestNode, type TestNode } from "../../node/test-node.ts";
+import { VmPod } from "./vm-pod.ts";
+
+const suite = AbortSignal.timeout(300_000);
+const VMLET = join(REPO_PATH, "bin/vmlet");
+const MIB = 1024 * 1024;
+
+let node: TestNode;
+let server: WebServer;
+let tiny: Buffer;
+beforeAll(async () => {
+  server = await WebServer.listen();
+  node = await startTestNode({}, suite);
+  tiny = await readFile(join(node.layout.imageFolderPath, "tiny.qcow2"));
+});
+afterAll(async () => {
+  await node?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
+});
+
+const argv = (...args: string[]): string[] => [...args, "--config", node.layout.configPath];
+
+async function vmlet(...args: string[]): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+  const done: Finished = await run(VMLET, argv(...args), {}, suite);
+  return { exitCode: done.exitCode, stdout: done.stdout.toString("utf8"), stderr: done.stderr };
+}
+
+/** On a pseudo-terminal of its own; what is written to `stdin` is typed there. */
+function onTerminal(...args: string[]): {
+  typed: (keys: string) => void;
+  ended: Promise<{ code: number; text: string }>;
+} {
+  const command = ["stty cols 100 &&", VMLET, ...argv(...args)].join(" "); // no word of it has a space
+  const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"], signal: suite });
+  let text = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => void (text += chunk));
+  const ended = once(child, "close").then(([code]) => ({ code: code as number, text }));
+  return { typed: (keys) => void child.stdin.write(keys), ended };
+}
+
+/** A name behind which the image comes slowly. */
+function slowly(path: string, bytesPerSecond: number): string {
+  RangeServer.on(server, path, { bytes: tiny, headers: { etag: `"${path}"` }, bytesPerSecond });
+  return server.nameOf(path);
+}
+
+test("pull --json tells progress that only grows, and ends with the image that CRI then lists", async () => {
+  const { exitCode, stdout, stderr } = await vmlet("pull", "--json", slowly("/json.qcow2", 2 * MIB));
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  const told = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const received = told.filter(({ phase }) => phase === "receiving").map(({ receivedBytes }) => receivedBytes);
+  expect(received.length).toBeGreaterThan(2);
+  expect(received).toEqual(received.toSorted((one, other) => one - other));
+  expect(received.at(-1)).toBeGreaterThan(received[0]);
+  expect(told.find(({ phase }) => phase === "receiving")).toMatchObject({ type: "progress", totalBytes: tiny.length });
+  const { images } = await node.cri.image.listImages({ filter: undefined }, suite);
+  expect(told.at(-1)).toMatchObject({ type: "image", digest: images[0]?.id, format: "qcow2" });
+});
+
+test("a pull that CRI began is in vmlet images while it is under way, and its image afterwards", async () => {
+  const { letGo } = server.serveHeldBack("/kubelet.qcow2", tiny);
+  const name = server.nameOf("/kubelet.qcow2");
+  const pulling = node.cri.image.pullImage(PullImageRequest.fromPartial({ image: { image: name } }), suite);
+  const [seen] = await poll(
+    async () => {
+      const { pulls } = JSON.parse((await vmlet("images", "--json")).stdout);
+      return pulls[0]?.receivedBytes > 0 ? pulls : undefined;
+    },
+    { what: "the pull in vmlet images", limitMs: 30_000 },
+    suite,
+  );
+  expect(seen).toMatchObject({
+    image: `${name}:latest`,
+    phase: "receiving",
+    totalBytes: tiny.length,
+    waiters: ["cri"],
+  });
+  const table = (await vmlet("images")).stdout;
+  expect(table).toMatch(/^PULLING +STATE +RECEIVED/m);
+  expect(table).toMatch(/kubelet\.qcow2:latest +receiving +[\d.]+ MB of 17\.2 MB \(\d+ %\)/);
+  letGo();
+  const { imageRef } = await pulling;
+  const after = (await vmlet("images", "--no-trunc")).stdout;
+  expect(after).not.toContain("PULLING");
+  expect(after).toMatch(new RegExp(`kubelet\\.qcow2 +latest +${imageRef} +[\\d.]+ MB +[\\d.]+ MB +no +\\d+s ago`));
+});
+
+test("on a terminal a bar moves to its end", async () => {
+  const name = slowly("/bar.qcow2", 2 * MIB);
+  const { code, text } = await onTerminal("pull", name).ended;
+  expect(code).toBe(0);
+  const drawn = [...text.matchAll(/\[(=* *)\] (?:[\d.]+ [kM]?B of 17\.2 MB|checking)/g)].map(([, bar = ""]) => bar);
+  const filled = drawn.map((bar) => bar.trimEnd().length);
+  expect(filled.length).toBeGreaterThan(2);
+  expect(filled).toEqual(filled.toSorted((one, other) => one - other));
+  expect(drawn.at(-1)).toMatch(/^=+$/);
+  expect(text).toContain(`${name}: sha256:`);
+});
+
+test("Ctrl-C ends the waiting with 130, says so, and leaves no pull behind", async () => {
+  server.serveHeldBack("/never.qcow2", tiny);
+  const terminal = onTerminal("pull", server.nameOf("/never.qcow2"));
+  const pulls = async (): Promise<unknown[]> => JSON.parse((await vmlet("images", "--json")).stdout).pulls;
+  await poll(async () => ((await pulls()).length > 0 ? true : undefined), { what: "the pull", limitMs: 30_000 }, suite);
+  terminal.typed("\u0003");
+  const { code, text } = await terminal.ended;
+  expect(code).toBe(130);
+  expect(text).toContain("no longer waiting; the download ends unless somebody else waits for it");
+  expect(text).not.toContain("    at "); // no stack
+  await poll(
+    async () => ((await pulls()).length === 0 ? true : undefined),
+    { what: "its end", limitMs: 10_000 },
+    suite,
+  );
+});
+
+test("what cannot be pulled is one line on stderr and 1", async () => {
+  const { exitCode, stdout, stderr } = await vmlet("pull", server.nameOf("/absent.qcow2"));
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+  expect(stderr).toMatch(/^(?:.*: asking, 0 B\n)?vmlet: .*answers 404.* \(NOT_FOUND\)\n$/);
+  const nowhere = await run(VMLET, ["images", "--socket", "/nonexistent"], {}, suite);
+  expect(nowhere.exitCode).toBe(1);
+  expect(nowhere.stderr).toMatch(/^vmlet: no daemon on \/nonexistent: .*\n$/);
+});
+
+test("ps shows the machine with its pod, address and domain; version shows both", async () => {
+  const pod = await VmPod.create(node, { name: "shown" }, suite);
+  const ip = await pod.ip(suite);
+  const short = pod.containerId.slice(0, 12);
+  const { stdout } = await vmlet("ps");
+  const [heads, row, ...more] = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.split(/ {3,}/));
+  expect(heads).toEqual(["ID", "POD", "NAMESPACE", "CONTAINER", "STATE", "IP", "DOMAIN", "AGE"]);
+  expect(row?.slice(0, 7)).toEqual([short, "shown", "default", "vm", "created", ip, `default_shown_${short}`]);
+  expect(more).toEqual([]);
+  expect((await vmlet("version")).stdout).toMatch(/^vmlet +(\S+)\ndaemon +\1, CRI v1, on \/run\/vmlet-/);
+});
