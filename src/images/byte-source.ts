@@ -1,6 +1,7 @@
 // Where the bytes of an image come from, as the receiving side sees it: a file on a web server, a blob in a registry.
 
 import type { ImageDigest } from "../model/ids.ts";
+import type { DiskFormat } from "../model/image.ts";
 
 /** By which a server can say that nothing changed since. */
 export interface Validators {
@@ -12,6 +13,8 @@ export interface Validators {
 export interface ResumePoint {
   /** More than 0. */
   readonly fromBytes: number;
+  /** The file that has them. */
+  readonly path: string;
   /** Of the whole, as the source told it then. */
   readonly lengthBytes?: number;
   readonly validators: Validators;
@@ -26,6 +29,12 @@ export interface Body {
   /** Of the whole; absent when the source does not say. */
   readonly lengthBytes?: number;
   readonly validators: Validators;
+  /** What all of it must hash to, as it comes over the wire. */
+  readonly pin?: ImageDigest;
+  /** What the source says that it is, where it says that. */
+  readonly format?: DiskFormat;
+  /** A part of it can be told from a part of something else, and gone on with. */
+  readonly isResumable: boolean;
   /**
    * The bytes from `fromBytes` up to, not including, `toBytes`, on a connection of their own; fails unless they are of
    * the same version. Absent when the source is not known to allow that.
@@ -39,8 +48,6 @@ export type Download = { readonly kind: "unchanged" } | Body;
 export interface ByteSource {
   /** Says which bytes these are: what is left of a cut download under the same key can be gone on with. */
   readonly key: string;
-  /** What the bytes must hash to as they come over the wire. */
-  readonly pin?: ImageDigest;
   /**
    * Opens it, hands the answer to `use`, and closes everything when that ends, however it ends.
    * @param resume A source that has other bytes by now, or cannot begin there, answers from 0.
@@ -51,7 +58,3 @@ export interface ByteSource {
     signal: AbortSignal,
   ): Promise<T>;
 }
-
-/** Whether a cut download of such bytes can be told from a download of others. */
-export const isResumable = (validators: Validators, pin: ImageDigest | undefined): boolean =>
-  pin !== undefined || validators.etag !== undefined || validators.lastModified !== undefined;

@@ -2,14 +2,7 @@
 
 import type { Dispatcher } from "undici";
 import type { ImageDigest } from "../model/ids.ts";
-import {
-  type Body,
-  type ByteSource,
-  type Download,
-  isResumable,
-  type ResumePoint,
-  type Validators,
-} from "./byte-source.ts";
+import type { Body, ByteSource, Download, ResumePoint, Validators } from "./byte-source.ts";
 import { dispatcherOf } from "./dispatcher.ts";
 import { refused, refusedByStatus } from "./http-errors.ts";
 import type { TransportProfile } from "./options.ts";
@@ -36,7 +29,6 @@ export interface HttpFile {
 export function httpSource(file: HttpFile): ByteSource {
   return {
     key: file.url.href,
-    ...(file.pin === undefined ? {} : { pin: file.pin }),
     withDownload: async (resume, use, signal) => {
       signal.throwIfAborted();
       const guard = file.profile.allowPrivateRedirects ? undefined : new RedirectGuard(file.url);
@@ -58,7 +50,9 @@ async function start(wanted: Asking, resume: ResumePoint | undefined): Promise<D
     const { url, answer } = await askFrom(wanted, rangeHeaders(resume.fromBytes, undefined, resume.validators));
     if (answer.statusCode === 200) return bodyOf(answer, wanted, url);
     const part = answer.statusCode === 206 ? partOf(answer, resume) : undefined;
-    if (part !== undefined) return restOf(answer, wanted, url, resume.fromBytes, part.lengthBytes);
+    if (part !== undefined) {
+      return bodyFrom(resume.fromBytes, part.lengthBytes, { answer, url }, wanted, { hasRanges: true });
+    }
     discard(answer);
     if (answer.statusCode !== 206 && answer.statusCode !== 416) {
       throw refusedByStatus(file.image, url, answer.statusCode);
@@ -97,7 +91,7 @@ function rangeHeaders(fromBytes: number, toBytes: number | undefined, validators
 /** What a 206 holds, if it is what `wanted` asks for: from there on, of the same version. */
 function partOf(
   answer: Answer,
-  wanted: ResumePoint,
+  wanted: Omit<ResumePoint, "path">,
 ): { readonly toBytes: number; readonly lengthBytes: number } | undefined {
   const range = /^bytes ([0-9]{1,15})-([0-9]{1,15})\/([0-9]{1,15})$/.exec(headerOf(answer, "content-range"));
   if (range === null) return undefined;
@@ -136,49 +130,53 @@ function bodyOf(answer: Answer, asking: Asking, url: URL): Body {
     throw refused(url, 200, "tells no length, so a cut download could not be noticed; pin the image by its sha256");
   }
   const hasRanges = headerOf(answer, "accept-ranges").toLowerCase() === "bytes";
-  return {
-    kind: "body",
-    fromBytes: 0,
-    chunks: chunksOf(answer, { url, profile: asking.file.profile, lengthBytes }, asking.signal),
-    validators: validatorsOf(answer),
-    ...(lengthBytes === undefined ? {} : { lengthBytes }),
-    ...(lengthBytes === undefined || !hasRanges ? {} : rangeReader(answer, asking, url, lengthBytes)),
-  };
+  return bodyFrom(0, lengthBytes, { answer, url }, asking, { hasRanges });
 }
 
-/** The rest of a download that was cut. */
-function restOf(answer: Answer, asking: Asking, url: URL, fromBytes: number, lengthBytes: number): Body {
+function bodyFrom(
+  fromBytes: number,
+  lengthBytes: number | undefined,
+  { answer, url }: Answered,
+  asking: Asking,
+  { hasRanges }: { readonly hasRanges: boolean },
+): Body {
+  const { profile, pin } = asking.file;
+  const validators = validatorsOf(answer);
+  const isResumable = pin !== undefined || validators.etag !== undefined || validators.lastModified !== undefined;
+  const chunks = chunksOf(
+    answer,
+    { url, profile, lengthBytes: lengthBytes === undefined ? undefined : lengthBytes - fromBytes },
+    asking.signal,
+  );
   return {
     kind: "body",
     fromBytes,
-    chunks: chunksOf(
-      answer,
-      { url, profile: asking.file.profile, lengthBytes: lengthBytes - fromBytes },
-      asking.signal,
-    ),
-    lengthBytes,
-    validators: validatorsOf(answer),
-    ...rangeReader(answer, asking, url, lengthBytes),
+    chunks,
+    validators,
+    isResumable,
+    ...(pin === undefined ? {} : { pin }),
+    ...(lengthBytes === undefined ? {} : { lengthBytes }),
+    ...(lengthBytes === undefined || !hasRanges || !isResumable
+      ? {}
+      : { readRange: rangeReader(asking, url, { lengthBytes, validators }) }),
   };
 }
 
-/** Ranges of the file that `answer` began to send, from where it was found, if they can be told from another file's. */
-function rangeReader(answer: Answer, asking: Asking, url: URL, lengthBytes: number): Pick<Body, "readRange"> {
-  const validators = validatorsOf(answer);
-  if (!isResumable(validators, asking.file.pin)) return {};
-  return {
-    readRange: async function* (fromBytes, toBytes, signal) {
-      const part = await ask({ ...asking, signal }, url, rangeHeaders(fromBytes, toBytes, validators));
-      const wanted = { fromBytes, lengthBytes, validators };
-      if (part.statusCode !== 206 || partOf(part, wanted)?.toBytes !== toBytes) {
-        discard(part);
-        if (part.statusCode !== 200 && part.statusCode !== 206) {
-          throw refusedByStatus(asking.file.image, url, part.statusCode);
-        }
-        throw refused(url, part.statusCode, "has another file by now, or does not serve parts of it; try again");
-      }
-      yield* chunksOf(part, { url, profile: asking.file.profile, lengthBytes: toBytes - fromBytes }, signal);
-    },
+/** Ranges of a file from where it was found. */
+function rangeReader(
+  asking: Asking,
+  url: URL,
+  version: { readonly lengthBytes: number; readonly validators: Validators },
+): NonNullable<Body["readRange"]> {
+  const { profile, image } = asking.file;
+  return async function* (fromBytes, toBytes, signal) {
+    const part = await ask({ ...asking, signal }, url, rangeHeaders(fromBytes, toBytes, version.validators));
+    if (part.statusCode !== 206 || partOf(part, { ...version, fromBytes })?.toBytes !== toBytes) {
+      discard(part);
+      if (part.statusCode !== 200 && part.statusCode !== 206) throw refusedByStatus(image, url, part.statusCode);
+      throw refused(url, part.statusCode, "has another file by now, or does not serve parts of it; try again");
+    }
+    yield* chunksOf(part, { url, profile, lengthBytes: toBytes - fromBytes }, signal);
   };
 }
 

@@ -3,15 +3,16 @@
 import { createHash } from "node:crypto";
 import type { ImageDigest } from "../model/ids.ts";
 import type { Body } from "./byte-source.ts";
-import { peek } from "./peek.ts";
 import { mismatch, refusal, tooLarge } from "./refusal.ts";
-import { PACKING_HEAD_BYTES, packingOf, type UnpackLimits, unpacked } from "./unpack.ts";
+import { unpack } from "./unpack.ts";
 
-export interface PlainOptions extends UnpackLimits {
+export interface PlainOptions {
+  /** For messages. */
+  readonly image: string;
   /** Of what comes over the wire. */
   readonly maxImageBytes: number;
-  /** What the bytes on the wire must hash to. */
-  readonly pin: ImageDigest | undefined;
+  /** Of what may be packed in it: no disk that is taken can be larger. */
+  readonly maxVirtualSizeBytes: number;
   /** Told of packed bytes only: of others whoever writes them knows. */
   readonly onReceived: (receivedBytes: number) => void;
 }
@@ -28,33 +29,35 @@ export interface PlainBody {
  */
 export async function plainBody(body: Body, options: PlainOptions, signal: AbortSignal): Promise<PlainBody> {
   if (body.fromBytes > 0) return { body };
-  const { head, chunks } = await peek(body.chunks, PACKING_HEAD_BYTES);
-  const packing = packingOf(head);
-  if (packing === undefined) return { body: { ...body, chunks } };
+  const { image, maxImageBytes, maxVirtualSizeBytes, onReceived } = options;
   const hash = createHash("sha256");
   let digest: ImageDigest | undefined;
-  async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
+  const refuse = (finding: string): Error => refusal(image, finding);
+  const { isPacked, chunks } = await unpack(body.chunks, { maxVirtualSizeBytes, refuse, watch }, signal);
+  if (!isPacked) return { body: { ...body, chunks } };
+  const { format } = body;
+  const plain = { kind: "body", fromBytes: 0, validators: {}, isResumable: false, chunks: checked() } as const;
+  return {
+    body: format === undefined ? plain : { ...plain, format },
+    packedDigest: () => digest ?? absent(),
+  };
+
+  async function* watch(packed: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
     let received = 0;
-    for await (const chunk of chunks) {
+    for await (const chunk of packed) {
       received += chunk.length;
-      if (received > options.maxImageBytes) throw refusal(options.image, tooLarge(options.maxImageBytes));
+      if (received > maxImageBytes) throw refuse(tooLarge(maxImageBytes));
       hash.update(chunk);
-      options.onReceived(received);
+      onReceived(received);
       yield chunk;
     }
     digest = `sha256:${hash.digest("hex")}` as ImageDigest;
   }
-  const packed = counted();
-  return {
-    body: { kind: "body", fromBytes: 0, validators: {}, chunks: checked() },
-    packedDigest: () => digest ?? absent(),
-  };
 
   async function* checked(): AsyncGenerator<Uint8Array, void, undefined> {
-    if (packing === undefined) return;
-    yield* unpacked(packing, packed, options, signal);
+    yield* chunks;
     const found = digest ?? absent();
-    if (options.pin !== undefined && found !== options.pin) throw mismatch(options.image, options.pin, found);
+    if (body.pin !== undefined && found !== body.pin) throw mismatch(image, body.pin, found);
   }
 }
 

@@ -109,7 +109,7 @@ async function download(
         await open.writer().restart();
       }
       try {
-        return await take(parts, image, source, answer, file, open, signal);
+        return await take(parts, image, answer, file, open, signal);
       } catch (error) {
         const isRefused = error instanceof VmletError && error.failure.code === "IMAGE_DIGEST_MISMATCH";
         throw isRefused && answer.fromBytes > 0 ? new StaleRest(error.message, { cause: error }) : error;
@@ -122,7 +122,7 @@ async function download(
 async function resumePoint(
   { log }: FetchParts,
   image: string,
-  { record }: PartialFile,
+  { record, path }: PartialFile,
   open: Writers,
 ): Promise<ResumePoint | undefined> {
   if (record === undefined) return undefined;
@@ -135,6 +135,7 @@ async function resumePoint(
   const { etag, lastModified } = record.validators;
   return {
     fromBytes,
+    path,
     validators: {
       ...(etag === undefined ? {} : { etag }),
       ...(lastModified === undefined ? {} : { lastModified }),
@@ -146,7 +147,6 @@ async function resumePoint(
 async function take(
   parts: FetchParts,
   image: string,
-  source: ByteSource,
   body: Body,
   file: PartialFile,
   open: Writers,
@@ -164,14 +164,13 @@ async function take(
   const onReceived = (receivedBytes: number): void => meter.received(receivedBytes);
   const overWire: Body = { ...body, chunks: overConnections(body, RANGE_TIMING, signal) };
   try {
-    const plain = await plainBody(overWire, { ...options, image, pin: source.pin, onReceived }, signal);
+    const plain = await plainBody(overWire, { ...options, image, onReceived }, signal);
     const isPacked = plain.packedDigest !== undefined;
     const blob = await receive(plain.body, file, () => open.writer(), {
       image,
       maxImageBytes: isPacked ? options.maxVirtualSizeBytes : options.maxImageBytes,
       maxVirtualSizeBytes: options.maxVirtualSizeBytes,
       requireBootSignature: options.requireBootSignature,
-      pin: isPacked ? undefined : source.pin,
       onReceived: (receivedBytes) => {
         reservation.wrote(receivedBytes - seenBytes);
         seenBytes = receivedBytes;

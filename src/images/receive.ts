@@ -2,9 +2,11 @@
 
 import { type FileHandle, open } from "node:fs/promises";
 import type { ImageDigest } from "../model/ids.ts";
-import { type Body, isResumable } from "./byte-source.ts";
+import type { DiskFormat } from "../model/image.ts";
+import type { Body } from "./byte-source.ts";
 import type { Checkpoint } from "./disk-task.ts";
 import type { DiskWriter } from "./disk-writer.ts";
+import { QCOW_MAGIC, startsWith } from "./foreign-formats.ts";
 import { HEAD_BYTES, type InspectionLimits, inspect, refuseByHead, TAIL_BYTES } from "./inspector.ts";
 import { type PartialFile, withCheckpoint } from "./partial.ts";
 import { peek } from "./peek.ts";
@@ -21,7 +23,6 @@ export interface ReceiveOptions extends InspectionLimits {
   /** For messages. */
   readonly image: string;
   readonly maxImageBytes: number;
-  readonly pin: ImageDigest | undefined;
   readonly onReceived: (receivedBytes: number) => void;
 }
 
@@ -37,28 +38,33 @@ export async function receive(
   openWriter: () => DiskWriter,
   options: ReceiveOptions,
 ): Promise<BlobFacts> {
-  const chunks = body.fromBytes === 0 ? await pastTheHead(body.chunks, options) : body.chunks;
+  const { pin, format } = body;
+  const chunks = body.fromBytes === 0 ? await pastTheHead(body, options) : body.chunks;
   const whole = await writeThrough(chunks, body, file, openWriter(), options);
   const digest = `sha256:${whole.sha256}` as ImageDigest;
-  if (options.pin !== undefined && options.pin !== digest) throw mismatch(options.image, options.pin, digest);
+  if (pin !== undefined && pin !== digest) throw mismatch(options.image, pin, digest);
   await using written = await open(file.path, "r");
   const lengthBytes = whole.bytes;
   const head = await read(written, 0, Math.min(HEAD_BYTES, lengthBytes));
   const tail = await read(written, Math.max(0, lengthBytes - TAIL_BYTES), Math.min(TAIL_BYTES, lengthBytes));
   const verdict = inspect({ head, tail, lengthBytes }, options);
   if (!verdict.isAccepted) throw refusal(options.image, verdict.finding);
+  if (format !== undefined && format !== verdict.format) throw refusal(options.image, otherThan(format));
   return { digest, format: verdict.format, lengthBytes, virtualSizeBytes: verdict.virtualSizeBytes };
 }
 
-async function pastTheHead(
-  chunks: AsyncIterable<Uint8Array>,
-  options: ReceiveOptions,
-): Promise<AsyncIterable<Uint8Array>> {
+async function pastTheHead({ chunks, format }: Body, options: ReceiveOptions): Promise<AsyncIterable<Uint8Array>> {
   const peeked = await peek(chunks, HEAD_BYTES);
   const finding = peeked.head.length < HEAD_BYTES ? undefined : refuseByHead(peeked.head, options);
-  if (finding === undefined) return peeked.chunks;
-  throw refusal(options.image, finding);
+  if (finding !== undefined) throw refusal(options.image, finding);
+  const isQcow2 = startsWith(peeked.head, QCOW_MAGIC, 0);
+  if (format !== undefined && isQcow2 !== (format === "qcow2")) throw refusal(options.image, otherThan(format));
+  return peeked.chunks;
 }
+
+/** Whoever trusts what is told may be hurt by what is there. */
+const otherThan = (told: DiskFormat): string =>
+  `is ${told === "raw" ? "qcow2" : "not qcow2"} where its source tells of a ${told} disk`;
 
 async function writeThrough(
   chunks: AsyncIterable<Uint8Array>,
@@ -67,7 +73,7 @@ async function writeThrough(
   writer: DiskWriter,
   options: ReceiveOptions,
 ): Promise<Checkpoint> {
-  const checkpoints = new Checkpoints(body, file, writer, options.pin);
+  const checkpoints = new Checkpoints(body, file, writer);
   let received = body.fromBytes;
   try {
     for await (const chunk of chunks) {
@@ -89,23 +95,21 @@ class Checkpoints {
   readonly #body: Body;
   readonly #file: PartialFile;
   readonly #writer: DiskWriter;
-  readonly #isKept: boolean;
   #known: readonly Checkpoint[];
   #takenAtBytes: number;
   #taking: Promise<void> = Promise.resolve();
 
-  constructor(body: Body, file: PartialFile, writer: DiskWriter, pin: ImageDigest | undefined) {
+  constructor(body: Body, file: PartialFile, writer: DiskWriter) {
     this.#body = body;
     this.#file = file;
     this.#writer = writer;
-    this.#isKept = isResumable(body.validators, pin);
     this.#known = file.record?.checkpoints.filter(({ bytes }) => bytes <= body.fromBytes) ?? [];
     this.#takenAtBytes = body.fromBytes;
   }
 
   /** Waits for the one before, so that the last saved one is never far behind. */
   async passed(receivedBytes: number): Promise<void> {
-    if (!this.#isKept || receivedBytes - this.#takenAtBytes < CHECKPOINT_BYTES) return;
+    if (!this.#body.isResumable || receivedBytes - this.#takenAtBytes < CHECKPOINT_BYTES) return;
     this.#takenAtBytes = receivedBytes;
     await this.#taking;
     this.#taking = this.#take();
@@ -114,7 +118,7 @@ class Checkpoints {
 
   /** The download has failed for another reason, which is the one to tell. */
   async last(): Promise<void> {
-    if (!this.#isKept) return;
+    if (!this.#body.isResumable) return;
     try {
       await this.#taking;
       await this.#take();

@@ -1,20 +1,28 @@
-// Packed downloads as a stream of plain bytes: gzip, xz and zstd, told by their first bytes, stopped when absurd.
+// Packed bytes as a stream of plain ones: gzip, xz and zstd, told by their first bytes, stopped when absurd.
 
 import type { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createGunzip, createZstdDecompress } from "node:zlib";
 import { VmletError } from "../model/failure.ts";
 import { startsWith } from "./foreign-formats.ts";
-import { refusal } from "./refusal.ts";
+import { peek } from "./peek.ts";
 import { spawnXz } from "./xz.ts";
 
-export type Packing = "gzip" | "xz" | "zstd";
+type Packing = "gzip" | "xz" | "zstd";
 
 export interface UnpackLimits {
-  /** For messages. */
-  readonly image: string;
-  /** No disk that is taken can be larger. */
+  /** That may come out. */
   readonly maxVirtualSizeBytes: number;
+  /** Makes a failure of what was found: `is broken gzip data (…)`. */
+  readonly refuse: (finding: string) => Error;
+  /** Sees the bytes that are unpacked on their way. */
+  readonly watch?: (packed: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+}
+
+export interface Unpacked {
+  readonly isPacked: boolean;
+  /** The plain bytes. */
+  readonly chunks: AsyncIterable<Uint8Array>;
 }
 
 /** A disk of zeros packs some 1000 to 1 with gzip; beyond the first GiB nothing honest does better. */
@@ -23,8 +31,7 @@ const FREE_BYTES = 1024 ** 3;
 /** What zstd may ask us to hold: 128 MiB, its own default limit, which `--ultra` and `--long` may exceed. */
 const ZSTD_WINDOW_LOG = 27;
 const PIECE_BYTES = 256 * 1024;
-/** Of the packed bytes. */
-export const PACKING_HEAD_BYTES = 6;
+const HEAD_BYTES = 6;
 
 const MAGICS: readonly { readonly packing: Packing; readonly bytes: readonly number[] }[] = [
   { packing: "gzip", bytes: [0x1f, 0x8b, 0x08] },
@@ -32,42 +39,48 @@ const MAGICS: readonly { readonly packing: Packing; readonly bytes: readonly num
   { packing: "zstd", bytes: [0x28, 0xb5, 0x2f, 0xfd] },
 ];
 
-/** @param head The first PACKING_HEAD_BYTES or more. */
-export const packingOf = (head: Uint8Array): Packing | undefined =>
-  MAGICS.find(({ bytes }) => startsWith(head, bytes, 0))?.packing;
-
 /**
- * What is in `packed`. Whoever stops reading stops the unpacking.
- * @throws IMAGE_REFUSED (broken, too large, a bomb) TOOL_FAILED (no xz program), and what `packed` throws.
+ * Looks at the first bytes, and unpacks (once) what is packed. Whoever stops reading stops the unpacking.
+ * @throws what `refuse` makes (broken, too large, a bomb), TOOL_FAILED (no xz program), and what `wire` throws.
  */
-export async function* unpacked(
-  packing: Packing,
-  packed: AsyncIterable<Uint8Array>,
+export async function unpack(
+  wire: AsyncIterable<Uint8Array>,
   limits: UnpackLimits,
   signal: AbortSignal,
+): Promise<Unpacked> {
+  const { head, chunks } = await peek(wire, HEAD_BYTES);
+  const packing = MAGICS.find(({ bytes }) => startsWith(head, bytes, 0))?.packing;
+  if (packing === undefined) return { isPacked: false, chunks };
+  return { isPacked: true, chunks: unpacked(packing, limits.watch?.(chunks) ?? chunks, limits, signal) };
+}
+
+async function* unpacked(
+  packing: Packing,
+  packed: AsyncIterable<Uint8Array>,
+  { maxVirtualSizeBytes, refuse }: UnpackLimits,
+  signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { image, maxVirtualSizeBytes } = limits;
   const source = new Counted(packed);
   let outBytes = 0;
-  for await (const chunk of through(image, packing, source, signal)) {
+  for await (const chunk of through(packing, source, refuse, signal)) {
     outBytes += chunk.length;
     if (outBytes > maxVirtualSizeBytes) {
-      throw refusal(image, `unpacks to more than ${maxVirtualSizeBytes} bytes (maxVirtualSizeBytes)`);
+      throw refuse(`unpacks to more than ${maxVirtualSizeBytes} bytes (maxVirtualSizeBytes)`);
     }
     if (outBytes > FREE_BYTES && outBytes > source.bytes * MAX_RATIO) {
-      throw refusal(image, `unpacks to more than ${MAX_RATIO} times its size; it is taken for a bomb`);
+      throw refuse(`unpacks to more than ${MAX_RATIO} times its size; it is taken for a bomb`);
     }
     yield chunk;
   }
 }
 
 async function* through(
-  image: string,
   packing: Packing,
   source: Counted,
+  refuse: UnpackLimits["refuse"],
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  await using child = packing === "xz" ? spawnXz(image, signal) : undefined;
+  await using child = packing === "xz" ? spawnXz(refuse, signal) : undefined;
   const { input, output } = child ?? native(packing === "gzip" ? "gzip" : "zstd");
   const feeding = pipeline(source, input);
   feeding.catch(() => {}); // told below
@@ -81,10 +94,13 @@ async function* through(
     if (error instanceof VmletError) throw error;
     await child?.end();
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-    throw refusal(image, `is broken ${packing} data (${code})`);
+    throw refuse(
+      code === "ABORT_ERR" ? `has other bytes behind its ${packing}` : `is broken ${packing} data (${code})`,
+    );
   } finally {
     output.destroy();
     input.destroy();
+    await feeding.catch(() => {}); // the source is closed
   }
 }
 

@@ -4,7 +4,6 @@ import { spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { SYSTEM_PATH } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
-import { refusal } from "./refusal.ts";
 import { sandboxed } from "./sandbox.ts";
 
 /** `xz -9` needs 65 MiB to unpack; the dictionary could be told to be 4 GiB. */
@@ -17,11 +16,12 @@ export interface XzStream extends AsyncDisposable {
   readonly input: Writable;
   /** Plain ones. */
   readonly output: Readable;
-  /** Waits for the program's end. @throws IMAGE_REFUSED when it did not like its input; TOOL_FAILED. */
+  /** Waits for the program's end. @throws what `refuse` makes when it did not like its input; TOOL_FAILED. */
   end(): Promise<void>;
 }
 
-export function spawnXz(image: string, signal: AbortSignal): XzStream {
+/** @param refuse Makes a failure of what was found. */
+export function spawnXz(refuse: (finding: string) => Error, signal: AbortSignal): XzStream {
   signal.throwIfAborted();
   const tool = ["xz", "--decompress", "--stdout", "--format=xz", "--threads=1", `--memlimit=${MEMORY_MIB}MiB`];
   const [file, ...args] = sandboxed(tool, { memoryBytes: ADDRESS_SPACE_BYTES });
@@ -48,7 +48,7 @@ export function spawnXz(image: string, signal: AbortSignal): XzStream {
       signal.throwIfAborted();
       if (code === 0) return;
       const why = said.split("\n")[0]?.slice(0, 300) ?? "";
-      if (typeof code === "number" && code !== 126 && code !== 127) throw refusal(image, `is broken xz data (${why})`);
+      if (typeof code === "number" && code !== 126 && code !== 127) throw refuse(`is broken xz data (${why})`);
       throw new VmletError(
         { code: "TOOL_FAILED", tool: "xz", exitCode: typeof code === "number" ? code : null },
         `xz cannot be run (${why || code}); install xz-utils and util-linux`,

@@ -125,9 +125,10 @@ export function send(
   bytes: Uint8Array,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  const [, from] = /^bytes=(\d+)-$/.exec(request.headers.range ?? "") ?? [];
-  const part = bytes.subarray(Number(from ?? 0));
-  const range = from === undefined ? {} : { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
+  const [, from, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") ?? [];
+  const part = bytes.subarray(Number(from ?? 0), last ? Number(last) + 1 : bytes.length);
+  const end = Number(from) + part.length - 1;
+  const range = from === undefined ? {} : { "content-range": `bytes ${from}-${end}/${bytes.length}` };
   response.writeHead(from === undefined ? 200 : 206, { "content-length": part.length, ...range, ...headers });
   response.end(part);
 }

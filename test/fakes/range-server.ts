@@ -22,14 +22,18 @@ export class RangeServer {
   /** Range headers, in order. */
   readonly asked: (string | undefined)[] = [];
 
-  private constructor(file: RangedFile) {
+  constructor(file: RangedFile) {
     this.#file = file;
   }
 
   static on(server: WebServer, path: string, file: RangedFile): RangeServer {
     const served = new RangeServer(file);
-    server.on(path, (request, response) => void served.#answer(request, response).catch(() => response.destroy()));
+    server.on(path, (request, response) => served.answer(request, response));
     return served;
+  }
+
+  answer(request: IncomingMessage, response: ServerResponse): void {
+    void this.#answer(request, response).catch(() => response.destroy());
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -1,8 +1,9 @@
-// One blob, by its digest: gone on with where the connection broke, and nothing but the bytes that were meant.
+// One blob, by its digest, from wherever it is to be had: gone on with where a connection breaks.
 
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { failsWith } from "../../model/failure.ts";
+import type { Body } from "../byte-source.ts";
 import { refused } from "../http-errors.ts";
 import { chunksOf, hasIdentityEncoding, headerOf } from "../transport.ts";
 import { isOfSource, wrongDigest } from "./errors.ts";
@@ -16,24 +17,64 @@ const MAX_BREAKS = 100;
 const PAUSE_MS = 500;
 
 /**
- * The bytes of the blob, in order. The clients are tried in their order, each time that it has to be opened again.
- * Ends well only if there were exactly so many bytes and they hash to the digest.
- * @throws IMAGE_NOT_FOUND IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE IMAGE_DIGEST_MISMATCH
+ * The blob from there on, not verified. The clients are tried in their order, each time that it has to be opened again.
+ * Reading ends well only if there were exactly so many bytes.
+ * @throws (reading) IMAGE_NOT_FOUND IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE
  */
-export async function* readBlob(
+export function blobBody(
+  blob: Descriptor,
+  fromBytes: number,
+  clients: readonly RegistryClient[],
+  signal: AbortSignal,
+): Body {
+  return {
+    kind: "body",
+    fromBytes,
+    chunks: readOn(blob, fromBytes, clients, signal),
+    lengthBytes: blob.size,
+    validators: {},
+    pin: blob.digest,
+    isResumable: true,
+    readRange: (from, to, own) => readPart(blob, { from, to }, clients, own),
+  };
+}
+
+/** All of it, verified. @throws (reading) as blobBody, and IMAGE_DIGEST_MISMATCH */
+export const readBlob = (
   image: string,
   blob: Descriptor,
   clients: readonly RegistryClient[],
   signal: AbortSignal,
+): AsyncIterable<Uint8Array> => verified(image, blob, readOn(blob, 0, clients, signal));
+
+/** Passes all bytes of the blob through, and fails at their end if they are others. */
+export async function* verified(
+  image: string,
+  blob: Descriptor,
+  chunks: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
   const hash = createHash("sha256");
-  let received = 0;
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+  const found = `sha256:${hash.digest("hex")}`;
+  if (found !== blob.digest) throw wrongDigest(image, "a layer", blob.digest, found);
+}
+
+async function* readOn(
+  blob: Descriptor,
+  fromBytes: number,
+  clients: readonly RegistryClient[],
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  let position = fromBytes;
   let failures = 0;
-  for (let breaks = 1; received < blob.size; breaks++) {
+  for (let breaks = 1; position < blob.size; breaks++) {
+    const rest = { from: position, to: blob.size };
     try {
-      for await (const chunk of await openAnywhere(blob, received, clients, signal)) {
-        hash.update(chunk);
-        received += chunk.length;
+      for await (const chunk of await firstOf(clients, async (client) => openAt(blob, rest, client, signal))) {
+        position += chunk.length;
         failures = 0;
         yield chunk;
       }
@@ -45,20 +86,30 @@ export async function* readBlob(
       await sleep(PAUSE_MS * failures, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
-  const found = `sha256:${hash.digest("hex")}`;
-  if (found !== blob.digest) throw wrongDigest(image, "a layer", blob.digest, found);
 }
 
-async function openAnywhere(
+interface Part {
+  readonly from: number;
+  readonly to: number;
+}
+
+async function* readPart(
   blob: Descriptor,
-  offset: number,
+  part: Part,
   clients: readonly RegistryClient[],
   signal: AbortSignal,
-): Promise<AsyncIterable<Uint8Array>> {
+): AsyncGenerator<Uint8Array> {
+  yield* await firstOf(clients, async (client) => openAt(blob, part, client, signal));
+}
+
+async function firstOf<T>(
+  clients: readonly RegistryClient[],
+  work: (client: RegistryClient) => Promise<T>,
+): Promise<T> {
   let last: unknown;
   for (const client of clients) {
     try {
-      return await openAt(blob, offset, client, signal);
+      return await work(client);
     } catch (error) {
       if (!isOfSource(error)) throw error;
       last = error;
@@ -67,41 +118,50 @@ async function openAnywhere(
   throw last;
 }
 
+/** A server that does not know ranges sends everything: taken where only the rest is wanted, and the beginning dropped. */
 async function openAt(
   { digest, size }: Descriptor,
-  offset: number,
+  { from, to }: Part,
   client: RegistryClient,
   signal: AbortSignal,
 ): Promise<AsyncIterable<Uint8Array>> {
-  const range = offset === 0 ? {} : { range: `bytes=${offset}-` };
+  const isWhole = from === 0 && to === size;
+  const range = isWhole ? {} : { range: `bytes=${from}-${to === size ? "" : to - 1}` };
   const { answer, url } = await client.get(`blobs/${digest}`, range, signal);
   const isPart = answer.statusCode === 206;
   const length = headerOf(answer, "content-length");
-  const wanted = isPart ? size - offset : size;
-  const isWrongPart = isPart && !headerOf(answer, "content-range").startsWith(`bytes ${offset}-`);
-  if (isWrongPart || !hasIdentityEncoding(answer) || (length !== "" && Number(length) !== wanted)) {
+  const lengthBytes = isPart ? to - from : size;
+  const finding =
+    isPart && !headerOf(answer, "content-range").startsWith(`bytes ${from}-${to - 1}/`)
+      ? `answers with other bytes than those from ${from}`
+      : !isPart && to < size
+        ? "does not serve parts of a blob"
+        : !hasIdentityEncoding(answer)
+          ? "sends the blob compressed although it was told not to"
+          : length !== "" && Number(length) !== lengthBytes
+            ? `announces ${length} bytes where the manifest tells ${lengthBytes}`
+            : undefined;
+  if (finding !== undefined) {
     answer.body.destroy();
-    if (isWrongPart) throw refused(url, answer.statusCode, `answers with other bytes than those from ${offset}`);
-    if (length !== "" && Number(length) !== wanted) {
-      throw refused(url, answer.statusCode, `announces ${length} bytes where the manifest tells ${wanted}`);
-    }
-    throw refused(url, answer.statusCode, "sends the blob compressed although it was told not to");
+    throw refused(url, answer.statusCode, finding);
   }
-  const expected = { url, profile: client.profile, lengthBytes: wanted };
-  return exactly(chunksOf(answer, expected, signal), { url, wanted, skip: isPart ? 0 : offset });
+  const expected = { url, profile: client.profile, lengthBytes };
+  return noMoreThan(lengthBytes, isPart ? 0 : from, chunksOf(answer, expected, signal), url);
 }
 
-/** No more than was told; without the bytes that are here already. */
-async function* exactly(
+async function* noMoreThan(
+  lengthBytes: number,
+  dropBytes: number,
   chunks: AsyncIterable<Uint8Array>,
-  about: { readonly url: URL; readonly wanted: number; readonly skip: number },
+  url: URL,
 ): AsyncGenerator<Uint8Array> {
-  const { url, wanted, skip } = about;
   let received = 0;
   for await (const chunk of chunks) {
-    const from = Math.max(0, skip - received);
+    const from = Math.max(0, dropBytes - received);
     received += chunk.length;
-    if (received > wanted) throw refused(url, 200, `sends more than the ${wanted} bytes that the manifest tells`);
+    if (received > lengthBytes) {
+      throw refused(url, 200, `sends more than the ${lengthBytes} bytes that the manifest tells`);
+    }
     if (from < chunk.length) yield chunk.subarray(from);
   }
 }

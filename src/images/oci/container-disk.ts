@@ -8,6 +8,10 @@ export interface FoundDisk {
   /** `disk/fedora.qcow2` */
   readonly path: string;
   readonly lengthBytes: number;
+  /** The layer that has it, counted from the lowest, */
+  readonly layer: number;
+  /** and where in its archive. */
+  readonly offsetBytes: number;
   /** Ends well only if there is no second file, in no layer. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }
@@ -36,12 +40,14 @@ export async function findDisk(
         `it has no file under ${FOLDER}/, so it is no containerDisk; container images cannot run here`,
       );
     }
-    const path = nameOf(found.value);
-    if (found.value.kind !== "file") {
-      const what = WORDS[found.value.typeFlag] ?? `an entry of type "${shown(found.value.typeFlag)}"`;
+    const { entry, layer } = found.value;
+    const { kind, typeFlag, sizeBytes: lengthBytes, offsetBytes } = entry;
+    const path = nameOf(entry);
+    if (kind !== "file") {
+      const what = WORDS[typeFlag] ?? `an entry of type "${shown(typeFlag)}"`;
       throw refusedContent(image, `${path} is ${what}; it must be a plain file`);
     }
-    return { path, lengthBytes: found.value.sizeBytes, chunks: readOnly(image, found.value, visible) };
+    return { path, lengthBytes, layer, offsetBytes, chunks: readOnly(image, entry, visible) };
   } catch (error) {
     await visible.return(undefined);
     throw error;
@@ -59,32 +65,38 @@ const nameOf = ({ path }: TarEntry): string => shown(path.join("/"));
 async function* readOnly(
   image: string,
   disk: TarEntry,
-  rest: AsyncGenerator<TarEntry, void>,
+  rest: AsyncGenerator<Visible, void>,
 ): AsyncGenerator<Uint8Array> {
   try {
     yield* disk.chunks;
     const second = await rest.next();
     if (second.done === true) return;
-    throw refusedContent(image, `it has more than one file under ${FOLDER}/: ${nameOf(disk)}, ${nameOf(second.value)}`);
+    const names = `${nameOf(disk)}, ${nameOf(second.value.entry)}`;
+    throw refusedContent(image, `it has more than one file under ${FOLDER}/: ${names}`);
   } finally {
     await rest.return(undefined);
   }
+}
+
+interface Visible {
+  readonly entry: TarEntry;
+  readonly layer: number;
 }
 
 /** Whatever is under disk/ and no folder, unless a layer above hides it. */
 async function* visibleFiles(
   image: string,
   openLayers: readonly (() => AsyncIterable<Uint8Array>)[],
-): AsyncGenerator<TarEntry, void> {
+): AsyncGenerator<Visible, void> {
   const hiding = new Set<string>();
-  for (const open of openLayers.toReversed()) {
+  for (const [layer, open] of [...openLayers.entries()].toReversed()) {
     if (hiding.has("/") || hiding.has(`/${FOLDER}`) || hiding.has(`/${FOLDER}/`)) return;
     const hidingBelow = new Set<string>();
     for await (const entry of readTar(image, open())) {
       const hides = hiddenBelow(entry);
       if (hides !== undefined) hidingBelow.add(hides);
       if (hidingBelow.size > MAX_HIDING) throw refusedContent(image, `it has too many entries under ${FOLDER}/`);
-      if (isUnderDisk(entry) && !isHidden(entry.path, hiding)) yield entry;
+      if (isUnderDisk(entry) && !isHidden(entry.path, hiding)) yield { entry, layer };
     }
     for (const path of hidingBelow) hiding.add(path);
   }

@@ -37,20 +37,15 @@ export async function withOciSource<T>(
     authPath: options.registry.authPath,
     profile: options.profiles["default"],
     arch: OCI_ARCH[process.arch] ?? process.arch,
-    maxLayerBytes: options.maxImageBytes,
+    maxImageBytes: options.maxImageBytes,
+    maxVirtualSizeBytes: options.maxVirtualSizeBytes,
     nowMs: () => clock.nowMs(),
     demand,
   };
   return withOciImage(request, async (found) => use(sourceOf(found), found), signal);
 }
 
-/** From its beginning each time: what is in the middle of an archive cannot be asked for. */
-function sourceOf({ manifestDigest, openDisk }: OciImage): ByteSource {
-  return {
-    key: `oci ${manifestDigest}`,
-    withDownload: async (_resume, use) => {
-      const disk = await openDisk();
-      return use({ kind: "body", fromBytes: 0, validators: {}, ...disk });
-    },
-  };
-}
+const sourceOf = ({ manifestDigest, openDisk }: OciImage): ByteSource => ({
+  key: `oci ${manifestDigest}`,
+  withDownload: async (resume, use) => use(await openDisk(resume)),
+});

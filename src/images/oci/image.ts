@@ -2,23 +2,19 @@
 
 import { VmletError } from "../../model/failure.ts";
 import type { ImageDigest } from "../../model/ids.ts";
-import type { DiskFormat } from "../../model/image.ts";
 import type { RegistryCredentials } from "../../model/registry-credentials.ts";
-import { QCOW_MAGIC, startsWith } from "../foreign-formats.ts";
+import type { Body, ResumePoint } from "../byte-source.ts";
 import type { TransportProfile } from "../options.ts";
-import { peek } from "../peek.ts";
 import { checkSignature } from "../signatures/check.ts";
 import type { SignatureDemand } from "../signatures/policy.ts";
 import { readBlob } from "./blob.ts";
-import { findDisk } from "./container-disk.ts";
 import { credentialsFor, readNodeCredentials } from "./credentials.ts";
+import { type DiskLimits, openDisk } from "./disk.ts";
 import { isOfSource, refusedContent } from "./errors.ts";
 import { endpointsOf } from "./hosts.ts";
 import { userOf } from "./image-config.ts";
 import {
   choosePlatform,
-  type Descriptor,
-  type DiskPlan,
   type Document,
   type Manifest,
   planOf,
@@ -27,11 +23,8 @@ import {
 import { readManifest } from "./manifest-bytes.ts";
 import type { OciTarget } from "./name.ts";
 import { openClient, type RegistryClient } from "./registry-client.ts";
-import { unpacked } from "./unpack.ts";
 
-export interface OciRequest {
-  /** For messages. */
-  readonly image: string;
+export interface OciRequest extends DiskLimits {
   readonly target: OciTarget;
   /** The caller's, for this pull alone. */
   readonly credentials: RegistryCredentials | undefined;
@@ -43,8 +36,6 @@ export interface OciRequest {
   readonly profile: TransportProfile | undefined;
   /** As in OCI: `amd64`, `arm64`. */
   readonly arch: string;
-  /** That a layer may unpack to. */
-  readonly maxLayerBytes: number;
   readonly nowMs: () => number;
   /** Undefined: it needs no signature. */
   readonly demand: SignatureDemand | undefined;
@@ -55,17 +46,13 @@ export interface OciImage {
   readonly manifestDigest: ImageDigest;
   /** Id of the key that signed it; absent: nothing was demanded. */
   readonly signedBy?: string;
-  /** Can be called once. @throws IMAGE_REFUSED and the failures of a download, also from reading its bytes. */
-  readonly openDisk: () => Promise<OciDisk>;
+  /**
+   * Can be called once. Where the beginning is here it goes on, if what is in the registry allows that.
+   * @throws IMAGE_REFUSED and the failures of a download, also from reading its bytes
+   */
+  readonly openDisk: (resume: ResumePoint | undefined) => Promise<Body>;
   /** Whom the image's author means to run in it, as the image spells it; empty: not said. @throws as openDisk */
   readonly readUser: () => Promise<string>;
-}
-
-interface OciDisk {
-  /** In order, once, verified to the last layer when they end. */
-  readonly chunks: AsyncIterable<Uint8Array>;
-  /** Absent: packed, so nobody knows. */
-  readonly lengthBytes?: number;
 }
 
 /**
@@ -93,7 +80,7 @@ export async function withOciImage<T>(
   return await use({
     manifestDigest: found.digest,
     ...(signedBy === undefined ? {} : { signedBy }),
-    openDisk: async () => openPlan(wanted, planOf(image, await readManifest()), pulling, signal),
+    openDisk: async (resume) => openDisk(wanted, planOf(image, await readManifest()), pulling, resume, signal),
     readUser: async () =>
       userOf(image, (await readManifest()).config, (blob) => readBlob(image, blob, pulling, signal)),
   });
@@ -180,34 +167,4 @@ async function manifestOf(
   const chosen = await firstOf(wanted, clients, async (client) => ask(image, client, { digest }, signal));
   if (chosen.document.kind === "manifest") return chosen.document.manifest;
   throw refusedContent(image, "its index leads to another index; one level is taken");
-}
-
-async function openPlan(
-  { image, maxLayerBytes }: OciRequest,
-  plan: DiskPlan,
-  clients: readonly RegistryClient[],
-  signal: AbortSignal,
-): Promise<OciDisk> {
-  const open = (layer: Descriptor): AsyncIterable<Uint8Array> =>
-    unpacked(image, readBlob(image, layer, clients, signal), maxLayerBytes);
-  if (plan.kind === "container-disk") {
-    return findDisk(
-      image,
-      plan.layers.map((layer) => () => open(layer)),
-    );
-  }
-  const chunks = open(plan.layer);
-  return { chunks: plan.format === undefined ? chunks : await ofFormat(image, chunks, plan.format) };
-}
-
-/** What the media type promises must be what is there: whoever trusts the one may be hurt by the other. */
-async function ofFormat(
-  image: string,
-  chunks: AsyncIterable<Uint8Array>,
-  told: DiskFormat,
-): Promise<AsyncIterable<Uint8Array>> {
-  const peeked = await peek(chunks, QCOW_MAGIC.length);
-  const found: DiskFormat = startsWith(peeked.head, QCOW_MAGIC, 0) ? "qcow2" : "raw";
-  if (found === told) return peeked.chunks;
-  throw refusedContent(image, `its manifest tells of a ${told} disk, and it is ${found}`);
 }

@@ -11,6 +11,8 @@ export interface TarEntry {
   /** How the archive tells what it is: `0` file, `1` hard link, `2` symbolic link, `5` folder. */
   readonly typeFlag: string;
   readonly sizeBytes: number;
+  /** Where in the archive its bytes begin. */
+  readonly offsetBytes: number;
   /** What of it is not read is passed over. Not to be read any more once the next entry was asked for. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }
@@ -53,8 +55,10 @@ export async function* readTar(image: string, chunks: AsyncIterable<Uint8Array>)
     extended = {};
     const body = bytes.next(sizeBytes);
     if (typeFlag !== "g") {
-      const kind = kindOf(isSparse ? "S" : typeFlag, text);
-      yield { path: readPath(image, text), kind, typeFlag: isSparse ? "S" : typeFlag, sizeBytes, chunks: body.chunks };
+      const flag = isSparse ? "S" : typeFlag;
+      const offsetBytes = bytes.takenBytes;
+      const path = readPath(image, text);
+      yield { path, kind: kindOf(flag, text), typeFlag: flag, sizeBytes, offsetBytes, chunks: body.chunks };
     }
     await bytes.skip(body.left() + paddingOf(sizeBytes));
   }
@@ -154,10 +158,15 @@ class ByteReader implements AsyncDisposable {
   readonly #image: string;
   readonly #source: AsyncIterator<Uint8Array>;
   #rest: Uint8Array = new Uint8Array();
+  #takenBytes = 0;
 
   constructor(image: string, chunks: AsyncIterable<Uint8Array>) {
     this.#image = image;
     this.#source = chunks[Symbol.asyncIterator]();
+  }
+
+  get takenBytes(): number {
+    return this.#takenBytes;
   }
 
   /** Undefined at the end of the stream. */
@@ -211,6 +220,7 @@ class ByteReader implements AsyncDisposable {
     }
     const piece = this.#rest.subarray(0, length);
     this.#rest = this.#rest.subarray(piece.length);
+    this.#takenBytes += piece.length;
     return piece;
   }
 }

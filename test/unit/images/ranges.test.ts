@@ -42,6 +42,7 @@ function slowBody({ pauseMs, onRange, fromBytes = 0 }: Source) {
     chunks: pieces(fromBytes, LENGTH),
     lengthBytes: LENGTH,
     validators: {},
+    isResumable: true,
     readRange: async function* (from, to) {
       seen.ranges.push(from);
       onRange?.(from, seen.ranges.filter((other) => other === from).length);

@@ -158,7 +158,7 @@ describe("refused, with what was found", () => {
   test.each([
     ["a container image", [{ mediaType: OCI_LAYER, bytes: tar([{ path: "bin/sh" }]) }], {}, "no file under disk/"],
     ["two KubeVirt disks", [zstd(raw()), zstd(disk)], {}, "2 disks"],
-    ["a qcow2 that calls itself raw", [zstd(disk)], {}, "tells of a raw disk, and it is qcow2"],
+    ["a qcow2 that calls itself raw", [zstd(disk)], {}, "is qcow2 where its source tells of a raw disk"],
     [
       "an LF Edge ISO",
       [{ mediaType: "application/vnd.lfedge.disk.layer.v1+iso", bytes: disk }],
@@ -185,12 +185,7 @@ describe("refused, with what was found", () => {
     ],
     ["a web page", [{ mediaType: "text/html", bytes: Buffer.from("<!DOCTYPE html><html>") }], {}, "the file"],
     ["xz", [{ mediaType: "application/x-xz", bytes: Buffer.from("fd377a585a000004", "hex") }], {}, "the file"],
-    [
-      "broken zstd",
-      [{ mediaType: "a/b", bytes: zstdCompressSync(disk).subarray(0, -9) }],
-      {},
-      "zstd of a layer is broken",
-    ],
+    ["broken zstd", [{ mediaType: "a/b", bytes: zstdCompressSync(disk).subarray(0, -9) }], {}, "is broken zstd data"],
     [
       "gzip with more behind it",
       [{ mediaType: "a/b", bytes: Buffer.concat([gzipSync(disk), Buffer.from("more")]) }],
@@ -228,7 +223,7 @@ describe("refused, with what was found", () => {
   });
 
   test("a layer that unpacks to more than the limit", async () => {
-    await using fixture = await openOciStore({ maxImageBytes: "1Mi" });
+    await using fixture = await openOciStore({ maxVirtualSizeBytes: "1Mi" });
     fixture.registry.push("bomb", [
       { mediaType: "a/b", bytes: gzipSync(Buffer.concat([raw(), Buffer.alloc(32 * MIB)])) },
     ]);
@@ -239,8 +234,19 @@ describe("refused, with what was found", () => {
     fixture.registry.push("tar", [{ mediaType: OCI_LAYER, bytes: gzipSync(layer) }]);
     for (const repository of ["bomb", "tar"]) {
       const pulling = fixture.under.store.pull(fixture.registry.nameOf(repository), signal);
+      await expect(pulling).rejects.toThrow("maxVirtualSizeBytes");
+    }
+  });
+
+  test("a layer that is larger than the limit, before it is fetched", async () => {
+    await using fixture = await openOciStore({ maxImageBytes: 1000 });
+    fixture.registry.push("vm", containerDisk());
+    fixture.registry.push("plain", [{ mediaType: "a/b", bytes: disk }]);
+    for (const repository of ["vm", "plain"]) {
+      const pulling = fixture.under.store.pull(fixture.registry.nameOf(repository), signal);
       await expect(pulling).rejects.toThrow("maxImageBytes");
     }
+    expect(fixture.registry.paths().filter((path) => path.includes("/blobs/"))).toEqual([]);
   });
 });
 
@@ -318,7 +324,10 @@ test("a layer whose connection breaks is gone on with where it broke", async () 
     if (ranges.length > 3) return false;
     const from = Number(/\d+/.exec(request.headers.range ?? "0")?.[0]);
     const status = from === 0 ? 200 : 206;
-    const headers = { "content-length": layer.bytes.length - from, "content-range": `bytes ${from}-9/10` };
+    const headers = {
+      "content-length": layer.bytes.length - from,
+      "content-range": `bytes ${from}-${layer.bytes.length - 1}/${layer.bytes.length}`,
+    };
     response.writeHead(status, headers).write(layer.bytes.subarray(from, from + 1000), () => response.destroy());
     return true;
   };
