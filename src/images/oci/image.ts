@@ -13,13 +13,7 @@ import { type DiskLimits, openDisk } from "./disk.ts";
 import { isOfSource, refusedContent } from "./errors.ts";
 import { endpointsOf } from "./hosts.ts";
 import { userOf } from "./image-config.ts";
-import {
-  choosePlatform,
-  type Document,
-  type Manifest,
-  planOf,
-  readDocument,
-} from "./manifest.ts";
+import { choosePlatform, type Document, type Manifest, planOf, readDocument } from "./manifest.ts";
 import { readManifest } from "./manifest-bytes.ts";
 import type { OciTarget } from "./name.ts";
 import { openClient, type RegistryClient } from "./registry-client.ts";
