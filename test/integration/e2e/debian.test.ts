@@ -1,4 +1,5 @@
-// The Debian cloud guest: all that cloud-init and systemd make of the seed. Two boots, a minute or more each.
+// The Debian cloud guest, pulled as .qcow2.xz: all that cloud-init and systemd make of the seed. Two boots, a minute or
+// more each.
 
 import { randomInt } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -6,6 +7,7 @@ import type { ContainerConfig } from "../../../src/gen/runtime.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { agentAnswers, guestSh, newSshKey, type SshKey, ssh } from "./guest-shell.ts";
 import { whyNoDebian, whyNoIpv6, whyNoSsh } from "./machine-limits.ts";
+import { type PackedGuest, packedGuest } from "./packed-guest.ts";
 import { BOOT_LIMIT_MS, containerConfigOf, VmPod } from "./vm-pod.ts";
 
 /** For each step: what is a minute alone is ten among many. */
@@ -23,6 +25,7 @@ write_files:
 
 describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by cloud-init and systemd"})`, () => {
   let node: TestNode;
+  let packed: PackedGuest;
   let pod: VmPod;
   let key: SshKey | undefined;
   let ip = "";
@@ -32,11 +35,12 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
   beforeAll(async () => {
     node = await startTestNode({ mtu: MTU, ...(whyNoIpv6 === undefined ? { subnet6 } : {}) }, suite);
     if (whyNoSsh === undefined) key = await newSshKey(node.layout.stateFolderPath, "key", suite);
+    packed = await packedGuest(node, "debian.qcow2", suite);
     pod = await VmPod.start(
       node,
       {
         name: "debian",
-        image: node.debianImage,
+        image: packed.image,
         bootLimitMs: LIMIT_MS,
         pod: {
           hostname: "deb-0",
@@ -64,6 +68,10 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
     await agentAnswers(pod, suite);
   }, LIMIT_MS);
   afterAll(async () => await node[Symbol.asyncDispose](), LIMIT_MS);
+
+  test("is the image that was in the packed file", async () => {
+    expect(await pod.status(suite)).toMatchObject({ imageId: packed.digest, imageRef: packed.digest });
+  });
 
   test("runs the pod's command with its env at the end of its boot", { timeout: LIMIT_MS }, async () => {
     expect(await pod.says("workload: ", suite)).toContain("workload: hello, first\n");
@@ -112,7 +120,7 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
   });
 
   test("powers itself off when it is asked to, within the grace period", { timeout: LIMIT_MS }, async () => {
-    const config: ContainerConfig = containerConfigOf(node.debianImage, {
+    const config: ContainerConfig = containerConfigOf(packed.image, {
       ...resources,
       metadata: { name: "vm", attempt: 1 },
       logPath: "vm/1.log",
