@@ -1,6 +1,7 @@
-// VMs from disks in a registry, asked for as the kubelet does: with a pull secret, by tag and by digest.
+// VMs from disks in a registry, a containerDisk by buildah and KubeVirt's export, asked for as the kubelet does: with a
+// pull secret, by tag and by digest.
 
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
@@ -8,8 +9,8 @@ import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AuthConfig, ImageSpec } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
-import { tar } from "../../fakes/tar-archive.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
+import { buildAndPush } from "../images/buildah.ts";
 import { DockerRegistry } from "../images/docker-registry.ts";
 import { writeOciLayout } from "../images/oci-layout.ts";
 import { BOOT_LIMIT_MS, VmPod } from "./vm-pod.ts";
@@ -31,12 +32,11 @@ beforeAll(async () => {
   node = parts.use(await startTestNode({ config }, suite));
 
   const qcow2Path = join(node.layout.imageFolderPath, "tiny.qcow2");
-  const layer = tar([
-    { path: "disk/", type: "5" },
-    { path: "disk/tiny.qcow2", bytes: await readFile(qcow2Path) },
-  ]);
-  const disk = [{ mediaType: "application/vnd.oci.image.layer.v1.tar", bytes: layer }];
-  await registry.push(await writeOciLayout(join(folder, "images/disk"), disk), "vms/tiny:1", [], suite);
+  const contextPath = join(folder, "context");
+  await mkdir(contextPath);
+  await copyFile(qcow2Path, join(contextPath, "tiny.qcow2"));
+  await writeFile(join(contextPath, "Dockerfile"), "FROM scratch\nADD --chown=107:107 tiny.qcow2 /disk/\n");
+  await buildAndPush(contextPath, registry, "vms/tiny:1", suite);
 
   const rawPath = join(folder, "tiny.raw");
   const converted = await run("qemu-img", ["convert", "-O", "raw", qcow2Path, rawPath], {}, suite);

@@ -2,7 +2,8 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { closeSync, openSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -25,8 +26,11 @@ export class DockerRegistry implements AsyncDisposable {
     this.host = host;
     this.#folderPath = folderPath;
     this.#options = options;
-    this.#process = spawn("docker-registry", ["serve", join(folderPath, "config.yml")], { stdio: "ignore", signal });
+    const log = openSync(join(folderPath, "log"), "a");
+    const args = ["serve", join(folderPath, "config.yml")];
+    this.#process = spawn("docker-registry", args, { stdio: ["ignore", log, "ignore"], signal });
     this.#process.on("error", () => {}); // the test then finds nobody there
+    closeSync(log);
   }
 
   static async start(options: RegistryOptions, signal: AbortSignal): Promise<DockerRegistry> {
@@ -75,11 +79,23 @@ export class DockerRegistry implements AsyncDisposable {
 
   /** @param source As skopeo names it: `oci:/folder:tag`. @param how skopeo's own options: `--format=v2s2`. */
   async push(source: string, repository: string, how: readonly string[], signal: AbortSignal): Promise<void> {
-    const { login, isTls } = this.#options;
-    const trust = isTls ? ["--dest-cert-dir", await this.#certFolder()] : ["--dest-tls-verify=false"];
-    const who = login === undefined ? [] : ["--dest-creds", `${login.username}:${login.password}`];
     const to = `docker://${this.host}/${repository}`;
-    await tool("skopeo", ["--insecure-policy", "copy", "--quiet", ...how, ...trust, ...who, source, to], signal);
+    const flags = ["--quiet", ...how, ...(await this.access("dest-"))];
+    await tool("skopeo", ["--insecure-policy", "copy", ...flags, source, to], signal);
+  }
+
+  /** Digests of the blobs that were sent to vmlet, whole or in part, in the order of their ends. */
+  async blobsRead(): Promise<readonly string[]> {
+    const log = await readFile(join(this.#folderPath, "log"), "utf8"); // of requests, as Apache writes it
+    const reads = log.matchAll(/"GET \/v2\/\S+\/blobs\/(sha256:[0-9a-f]{64}) HTTP\/1\.1" 20[06] \d+ "[^"]*" "vmlet"/g);
+    return [...reads].map(([, digest = ""]) => digest);
+  }
+
+  /** What skopeo and buildah have to be told. @param prefix Of the options. */
+  async access(prefix = ""): Promise<readonly string[]> {
+    const { login, isTls } = this.#options;
+    const trust = isTls ? `--${prefix}cert-dir=${await this.#certFolder()}` : `--${prefix}tls-verify=false`;
+    return [trust, ...(login === undefined ? [] : [`--${prefix}creds=${login.username}:${login.password}`])];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
