@@ -126,6 +126,31 @@ test("what is left of a cut download is collected when nobody came back for a we
   expect(await under.files()).toEqual(before);
 });
 
+test("a download under way is never collected, however old it looks and however much another one needs", async () => {
+  await using under = await openDiskStore({ run: agreeingQemuImg(LENGTH), images: { maxImageBytes: 2 ** 50 } });
+  const { promise: others, resolve: othersAreDone } = Promise.withResolvers<void>();
+  under.server.on("/live", (_request, response) => {
+    response.writeHead(200, { "content-length": LENGTH, etag: '"v1"' });
+    response.write(bytes.subarray(0, 10 * MIB));
+    void others.then(() => response.end(bytes.subarray(10 * MIB)));
+  });
+  const live = under.store.pull(under.server.nameOf("/live"), signal);
+  await expect.poll(async () => partialPath(under, ".json").catch(() => undefined)).toBeDefined();
+  const paths = [await partialPath(under, ".json"), await partialPath(under, ".part")];
+  const longAgo = Date.now() / 1000 - 30 * 24 * 3600;
+  for (const path of paths) await utimes(path, longAgo, longAgo);
+
+  under.server.on("/vast", (_request, response) => {
+    response.writeHead(200, { "content-length": String(2 ** 49) });
+    response.write(bytes.subarray(0, MIB));
+  });
+  const vast = under.store.pull(under.server.nameOf("/vast"), signal); // collects what is old, then all that is dead
+  await expect(vast).rejects.toMatchObject({ failure: { code: "DISK_FULL" } });
+  for (const path of paths) expect((await stat(path)).isFile()).toBe(true);
+  othersAreDone();
+  expect((await live).digest).toBe(`sha256:${hexOf(bytes)}`);
+});
+
 test("the same file asked for under two names at once is downloaded once", async () => {
   await using under = await openStore();
   const file = RangeServer.on(under.server, "/disk", { bytes, headers: { etag: '"v1"' } });
