@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ImageSpec, ListImagesRequest } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { WebServer } from "../../fakes/web-server.ts";
+import { output } from "../../node/command.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { refusalOf } from "./refusals.ts";
 import { BOOT_LIMIT_MS, httpGet, VmPod, virsh } from "./vm-pod.ts";
@@ -21,12 +22,12 @@ let one: VmPod;
 let two: VmPod;
 
 beforeAll(async () => {
-  node = await startTestNode({}, suite);
   server = await WebServer.listen();
+  image = server.nameOf("/tiny.qcow2");
+  node = await startTestNode({ config: { images: { allowHttp: true, pinned: [image] } } }, suite);
   const bytes = await readFile(join(node.layout.imageFolderPath, "tiny.qcow2"));
   digest = createHash("sha256").update(bytes).digest("hex");
   server.serve("/tiny.qcow2", bytes);
-  image = server.nameOf("/tiny.qcow2");
 });
 afterAll(async () => {
   await node[Symbol.asyncDispose]();
@@ -56,9 +57,28 @@ test(
     expect(server.requests).toEqual(["/tiny.qcow2"]);
     await two.says("tiny: ready", suite);
     await expectOurs();
+    const { dev, ino } = await stat(join(blobsPath(), digest));
+    for (const pod of [one, two]) expect(await openFilesOf(await qemuPid(pod))).toContain(`${dev}:${ino}`);
   },
   TEST_LIMIT_MS,
 );
+
+test("what they take is told apart: one copy by the image, the machines' disks by the containers", async () => {
+  const { imageFilesystems, containerFilesystems } = await node.cri.image.imageFsInfo({}, suite);
+  const blob = await stat(join(blobsPath(), digest));
+  expect(imageFilesystems).toMatchObject([
+    { usedBytes: { value: BigInt(blob.blocks * 512) }, inodesUsed: { value: 1n } },
+  ]);
+  const onDisk = await bytesUnder(join(node.layout.stateFolderPath, "pods"));
+  const told = Number(containerFilesystems[0]?.usedBytes?.value);
+  expect(Math.abs(told - onDisk)).toBeLessThan(512 * 1024); // guests write, and logs grow, meanwhile
+  expect(told).toBeGreaterThan(0);
+});
+
+test("an image whose name the configuration pins is told to be pinned", async () => {
+  const { images } = await node.cri.image.listImages(ListImagesRequest.fromPartial({}), suite);
+  expect(images.map(({ pinned }) => pinned)).toEqual([true]);
+});
 
 test("pull, status, list and both containers tell one id, which is that of the bytes", async () => {
   const pull = { image: spec(), auth: undefined, sandboxConfig: undefined };
@@ -186,4 +206,19 @@ async function qemuPid(pod: VmPod): Promise<number> {
     if (/^\S*qemu-system/.test(line) && line.includes(pod.containerId)) return Number(pid);
   }
   throw new Error("no QEMU of that pod");
+}
+
+/** As `device:inode`. */
+async function openFilesOf(pid: number): Promise<readonly string[]> {
+  const folder = `/proc/${pid}/fd`;
+  const found = await Promise.all(
+    (await readdir(folder)).map(async (fd) => stat(join(folder, fd)).catch(() => undefined)),
+  );
+  return found.flatMap((file) => (file === undefined ? [] : [`${file.dev}:${file.ino}`]));
+}
+
+/** On disk, as du counts. */
+async function bytesUnder(path: string): Promise<number> {
+  const [bytes = ""] = (await output(["/usr/bin/du", "--block-size=1", "--summarize", path], suite)).split("\t");
+  return Number(bytes);
 }
