@@ -2,7 +2,8 @@
 
 import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 
@@ -26,6 +27,7 @@ const sha256 = (bytes: Uint8Array): string => `sha256:${createHash("sha256").upd
 
 export class OciRegistry implements AsyncDisposable {
   readonly #server: Server;
+  readonly #scheme: "http" | "https";
   readonly #blobs = new Map<string, Uint8Array>();
   readonly #manifests = new Map<string, Stored>();
   /** `GET /v2/…` with its Authorization, if any. */
@@ -37,12 +39,14 @@ export class OciRegistry implements AsyncDisposable {
   /** May answer itself and return true. */
   hook: Hook = () => false;
 
-  private constructor() {
-    this.#server = createServer((request, response) => this.#answer(request, response));
+  private constructor(tls: ServerOptions | undefined) {
+    const listener: RequestListener = (request, response) => this.#answer(request, response);
+    this.#scheme = tls === undefined ? "http" : "https";
+    this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
   }
 
-  static async listen(): Promise<OciRegistry> {
-    const registry = new OciRegistry();
+  static async listen(tls?: ServerOptions): Promise<OciRegistry> {
+    const registry = new OciRegistry(tls);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     registry.#server.once("error", reject).listen(0, "127.0.0.1", () => resolve());
     await promise;
@@ -58,7 +62,7 @@ export class OciRegistry implements AsyncDisposable {
   }
 
   get url(): string {
-    return `http://${this.host}`;
+    return `${this.#scheme}://${this.host}`;
   }
 
   nameOf(repository: string): string {

@@ -8,7 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../../../src/lib/spawn.ts";
-import { certify, freePort, tool } from "./server-parts.ts";
+import { certify } from "../../fakes/certificate.ts";
+import { freePort, tool } from "./server-parts.ts";
 
 export interface RegistryOptions {
   readonly isTls: boolean;
@@ -36,7 +37,7 @@ export class DockerRegistry implements AsyncDisposable {
   static async start(options: RegistryOptions, signal: AbortSignal): Promise<DockerRegistry> {
     const folderPath = await mkdtemp(join(tmpdir(), "vmlet-registry-"));
     const host = `127.0.0.1:${await freePort()}`;
-    if (options.isTls) await certify(folderPath, signal);
+    if (options.isTls) await certify(folderPath, "tls", "subjectAltName=IP:127.0.0.1");
     if (options.login !== undefined) {
       const { username, password } = options.login;
       const line = await tool("htpasswd", ["-Bbn", username, password], signal);

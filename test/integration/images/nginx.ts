@@ -5,8 +5,9 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { certify } from "../../fakes/certificate.ts";
 import { poll } from "../../node/poll.ts";
-import { certify, freePort, tool } from "./server-parts.ts";
+import { freePort, tool } from "./server-parts.ts";
 
 /** Of each connection, in the manners that are slow. */
 const SLOW_BYTES_PER_SECOND = 4 * 1024 * 1024;
@@ -53,7 +54,7 @@ export class Nginx implements AsyncDisposable {
     const folderPath = await mkdtemp(join(tmpdir(), "vmlet-nginx-"));
     const port = await freePort();
     await mkdir(join(folderPath, "files"));
-    if (scheme === "https") await certify(folderPath, signal);
+    if (scheme === "https") await certify(folderPath, "tls", "subjectAltName=IP:127.0.0.1");
     await writeFile(join(folderPath, "users"), "somebody:{PLAIN}else\n");
     await writeFile(join(folderPath, "nginx.conf"), configuration(scheme, port, folderPath));
     const nginx = new Nginx(scheme, port, folderPath);

@@ -1,8 +1,7 @@
-// What a real server needs to run in a test: a port, a certificate, and its tools.
+// What a real server needs to run in a test: a port, and its tools.
 
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { join } from "node:path";
 import { run } from "../../../src/lib/spawn.ts";
 
 /** Of loopback. Nobody else takes it in the moment between. */
@@ -14,14 +13,6 @@ export async function freePort(): Promise<number> {
   await once(server, "close");
   if (address === null || typeof address === "string") throw new Error("unreachable: a TCP server has a port");
   return address.port;
-}
-
-/** Makes `tls.key` and `tls.crt` for 127.0.0.1, an authority of its own. */
-export async function certify(folderPath: string, signal: AbortSignal): Promise<void> {
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  const files = ["-keyout", join(folderPath, "tls.key"), "-out", join(folderPath, "tls.crt")];
-  const names = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"];
-  await tool("openssl", ["req", "-x509", ...key, ...files, "-days", "2", ...names], signal);
 }
 
 /** What it printed. @throws when it fails, with what it said. */

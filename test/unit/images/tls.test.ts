@@ -1,12 +1,11 @@
 // TLS and proxies: what a profile must be told, and what fails without it.
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
-import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { run } from "../../../src/lib/spawn.ts";
+import { certify } from "../../fakes/certificate.ts";
+import { ConnectProxy } from "../../fakes/connect-proxy.ts";
 import { qcow2 } from "../../fakes/disk-image.ts";
 import { agreeingQemuImg, openDiskStore } from "../../fakes/disk-image-store.ts";
 import { WebServer } from "../../fakes/web-server.ts";
@@ -17,22 +16,14 @@ let folder = "";
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "vmlet-tls-"));
-  await certify("server", "subjectAltName=IP:127.0.0.1");
-  await certify("other", "subjectAltName=DNS:other.example");
-  await certify("client", "extendedKeyUsage=clientAuth");
+  await certify(folder, "server", "subjectAltName=IP:127.0.0.1");
+  await certify(folder, "other", "subjectAltName=DNS:other.example");
+  await certify(folder, "client", "extendedKeyUsage=clientAuth");
 });
 
 afterAll(async () => rm(folder, { recursive: true, force: true }));
 
 const file = (name: string) => join(folder, name);
-
-/** A key and a certificate signed by itself. */
-async function certify(name: string, extension: string): Promise<void> {
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file(`${name}.key`)];
-  const args = ["req", "-x509", ...key, "-out", file(`${name}.crt`), "-days", "2", "-subj", `/CN=${name}`];
-  const done = await run("openssl", [...args, "-addext", extension], {}, signal);
-  if (done.exitCode !== 0) throw new Error(`openssl: ${done.stderr}`);
-}
 
 async function serverWith(name: string, more: object = {}): Promise<WebServer> {
   const tls = { key: await readFile(file(`${name}.key`)), cert: await readFile(file(`${name}.crt`)), ...more };
@@ -129,37 +120,3 @@ test("a proxy is used for https, with its credentials, and its failure does not 
   await expect(failing).rejects.toMatchObject({ failure: { code: "IMAGE_SOURCE_UNAVAILABLE" } });
   await expect(failing).rejects.not.toThrow("secret");
 });
-
-/** A proxy that connects wherever it is asked to. */
-class ConnectProxy implements AsyncDisposable {
-  readonly #server: Server = createServer();
-  readonly asked: string[] = [];
-  readonly credentials: string[] = [];
-
-  static async listen(): Promise<ConnectProxy> {
-    const proxy = new ConnectProxy();
-    proxy.#server.on("connect", (request, client) => {
-      const { hostname, port } = new URL(`http://${request.url ?? ""}`);
-      proxy.asked.push(request.url ?? "");
-      proxy.credentials.push(request.headers["proxy-authorization"] ?? "");
-      const upstream = connect(Number(port), hostname, () => {
-        client.write("HTTP/1.1 200 OK\r\n\r\n");
-        upstream.pipe(client).pipe(upstream);
-      });
-      upstream.on("error", () => client.destroy());
-      client.on("error", () => upstream.destroy());
-    });
-    const { promise, resolve } = Promise.withResolvers<void>();
-    proxy.#server.listen(0, "127.0.0.1", () => resolve());
-    await promise;
-    proxy.url = `http://me:secret@127.0.0.1:${(proxy.#server.address() as AddressInfo).port}`;
-    return proxy;
-  }
-
-  url = "";
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.close();
-    this.#server.closeAllConnections();
-  }
-}

@@ -1,0 +1,99 @@
+// What hosts.toml says of an endpoint goes for that endpoint, and its secrets go nowhere else.
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TLSSocket } from "node:tls";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Certificate, certify } from "../../../fakes/certificate.ts";
+import { ConnectProxy } from "../../../fakes/connect-proxy.ts";
+import { qcow2 } from "../../../fakes/disk-image.ts";
+import { OCI_LAYER, OciRegistry } from "../../../fakes/oci-registry.ts";
+import { openOciStore } from "../../../fakes/oci-store.ts";
+import { tar } from "../../../fakes/tar-archive.ts";
+
+const signal = AbortSignal.timeout(60_000);
+const layers = [
+  { mediaType: OCI_LAYER, bytes: tar([{ path: "disk/d", bytes: qcow2({ virtualSizeBytes: 1n << 20n }) }]) },
+];
+let folder = "";
+let server: Certificate;
+let client: Certificate;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "vmlet-hosts-"));
+  server = await certify(folder, "server", "subjectAltName=IP:127.0.0.1");
+  client = await certify(folder, "client", "extendedKeyUsage=clientAuth");
+});
+afterAll(async () => rm(folder, { recursive: true, force: true }));
+
+/** Asks for a client's certificate and goes on without. */
+async function tlsRegistry(): Promise<{ readonly registry: OciRegistry; readonly shown: (string | undefined)[] }> {
+  const [key, cert, ca] = await Promise.all(
+    [server.keyPath, server.certPath, client.certPath].map((path) => readFile(path)),
+  );
+  const registry = await OciRegistry.listen({ key, cert, ca, requestCert: true, rejectUnauthorized: false });
+  const shown: (string | undefined)[] = [];
+  registry.hook = (request) => {
+    shown.push((request.socket as TLSSocket).getPeerCertificate().subject?.CN?.toString());
+    return false;
+  };
+  return { registry, shown };
+}
+
+test("a client certificate, headers and credentials are the endpoint's alone, also where it redirects to", async () => {
+  await using fixture = await openOciStore();
+  const { registry, shown } = await tlsRegistry();
+  const { registry: storage, shown: shownToStorage } = await tlsRegistry();
+  await using _one = registry;
+  await using _other = storage;
+  registry.push("vm", layers);
+  storage.push("vm", layers);
+  const note = registry.hook;
+  registry.hook = (request, response, url) => {
+    note(request, response, url);
+    if (url.pathname.includes("/blobs/")) response.writeHead(307, { location: `${storage.url}${url.pathname}` }).end();
+    else if (request.headers.authorization === undefined)
+      response.writeHead(401, { "www-authenticate": "Basic" }).end();
+    else return false;
+    return true;
+  };
+  await registry.writeHosts(
+    fixture.hostsFolderPath,
+    `ca = "${server.certPath}"\nclient = [["${client.certPath}", "${client.keyPath}"]]\n[header]\nx-secret = "node's"\n`,
+  );
+  await fixture.under.store.pull(registry.nameOf("vm"), signal, { username: "me", password: "secret" });
+  expect(new Set(shown)).toEqual(new Set(["client"]));
+  expect(registry.requests.map(({ headers }) => headers["x-secret"])).toEqual(registry.requests.map(() => "node's"));
+  expect(shownToStorage).toEqual([undefined]);
+  expect(storage.requests.map(({ headers }) => [headers["x-secret"], headers.authorization])).toEqual([
+    [undefined, undefined],
+  ]);
+});
+
+test("an authority that is named for one registry is not trusted for another", async () => {
+  await using fixture = await openOciStore();
+  const { registry } = await tlsRegistry();
+  await using _registry = registry;
+  registry.push("vm", layers);
+  await registry.writeHosts(fixture.hostsFolderPath, `server = "${registry.url}"\n`);
+  await expect(fixture.under.store.pull(registry.nameOf("vm"), signal)).rejects.toThrow("does not trust");
+  await registry.writeHosts(fixture.hostsFolderPath, `server = "${registry.url}"\nskip_verify = true\n`);
+  await fixture.under.store.pull(registry.nameOf("vm"), signal);
+});
+
+test.each(["http", "https"])("a proxy is used for an endpoint of %s, with its credentials", async (scheme) => {
+  await using fixture = await openOciStore();
+  await using proxy = await ConnectProxy.listen();
+  await using registry = scheme === "https" ? (await tlsRegistry()).registry : await OciRegistry.listen();
+  registry.push("vm", layers);
+  const toml = `server = "${registry.url}"\nca = "${server.certPath}"\nproxy = "${proxy.url}"\n`;
+  await registry.writeHosts(fixture.hostsFolderPath, toml);
+  await fixture.under.store.pull(registry.nameOf("vm"), signal);
+  expect(new Set(proxy.asked)).toEqual(new Set([registry.host]));
+  expect(proxy.credentials[0]).toBe(`Basic ${Buffer.from("me:secret").toString("base64")}`);
+  await proxy[Symbol.asyncDispose]();
+  const failing = fixture.under.store.pull(registry.nameOf("vm"), signal);
+  await expect(failing).rejects.toMatchObject({ failure: { code: "IMAGE_SOURCE_UNAVAILABLE" } });
+  await expect(failing).rejects.not.toThrow("secret");
+});
