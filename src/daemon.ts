@@ -12,6 +12,8 @@ import { takeCensus } from "./engine/census.ts";
 import { createEngine, type Engine } from "./engine/engine.ts";
 import type { EngineOptions, Ports } from "./engine/parts.ts";
 import { VmletService } from "./gen/vmlet.ts";
+import { createAgentExec } from "./guest/exec/agent-exec.ts";
+import { captureWith } from "./guest/exec/capture.ts";
 import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
@@ -67,6 +69,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     clock,
     consoleLogs,
     disks: qemuImgDisks({ run }),
+    guests: { capture: captureWith(createAgentExec(hypervisor.askAgent.bind(hypervisor))) },
     hostFiles: createHostFiles(),
     hypervisor,
     images,

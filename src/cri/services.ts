@@ -16,6 +16,7 @@ import { containerStats } from "./container-stats.ts";
 import { listContainerStats, streamContainerStats } from "./container-stats-list.ts";
 import { containerStatus } from "./container-status.ts";
 import { stopContainer } from "./container-stop.ts";
+import { execSync } from "./exec-sync.ts";
 import { type RpcObserver, type Streamed, streamed, type Unary, unary } from "./handler.ts";
 import { imageFsInfo } from "./image-fs-info.ts";
 import { listImages, streamImages } from "./image-list.ts";
@@ -53,7 +54,7 @@ export function runtimeService(
   engine: Engine,
   options: ServiceOptions & { readonly closing: AbortSignal },
 ): RuntimeServiceServer {
-  const { read, write, slowWrite, pieces, notYet, notYetStreamed } = wrappers(options);
+  const { read, slowRead, write, slowWrite, pieces, notYet, notYetStreamed } = wrappers(options);
   return {
     version: read("Version", version()),
     status: read("Status", status(engine, options.effectiveConfig)),
@@ -87,7 +88,7 @@ export function runtimeService(
 
     updateContainerResources: write("UpdateContainerResources", updateContainerResources(engine)),
     updatePodSandboxResources: write("UpdatePodSandboxResources", updatePodSandboxResources(engine)),
-    execSync: notYet("ExecSync"),
+    execSync: slowRead("ExecSync", execSync(engine)),
     exec: notYet("Exec"),
     attach: notYet("Attach"),
     portForward: notYet("PortForward"),
@@ -120,6 +121,8 @@ function wrappers({ log, observer }: ServiceOptions) {
   return {
     read: <Req, Res>(rpc: string, answer: Unary<Req, Res>): handleUnaryCall<Req, Res> =>
       unary(answer, { rpc, isRead: true, ...seen, limitMs: LIMIT_MS }),
+    /** Asked by probes every few seconds; its caller says how long it may take. */
+    slowRead: <Req, Res>(rpc: string, answer: Unary<Req, Res>) => unary(answer, { rpc, isRead: true, ...seen }),
     write: <Req, Res>(rpc: string, answer: Unary<Req, Res>): handleUnaryCall<Req, Res> =>
       unary(answer, { rpc, isRead: false, ...seen, limitMs: LIMIT_MS }),
     slowWrite: <Req, Res>(rpc: string, answer: Unary<Req, Res>, limit: { limitMs?: number }) =>

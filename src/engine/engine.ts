@@ -6,9 +6,11 @@ import type { MachineSpec } from "../model/machine.ts";
 import type { PodSpec } from "../model/pod.ts";
 import type { Resources } from "../model/resources.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { GuestOutput } from "../ports/guest-exec.ts";
 import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
 import type { StoredPods } from "../ports/pod-store.ts";
 import { createMachine } from "./create-machine.ts";
+import { execSync } from "./exec-sync.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
 import type { EngineOptions, Parts, Ports } from "./parts.ts";
 import { PodEvents } from "./pod-events.ts";
@@ -40,6 +42,11 @@ export interface Engine {
   updateMachine(machineId: MachineId, change: Resources, signal: AbortSignal): Promise<void>;
   removeMachine(machineId: MachineId, signal: AbortSignal): Promise<void>;
   reopenLog(machineId: MachineId, signal: AbortSignal): Promise<void>;
+  execSync(
+    machineId: MachineId,
+    command: { readonly argv: readonly string[]; readonly limitMs?: number },
+    signal: AbortSignal,
+  ): Promise<GuestOutput>;
   health(signal: AbortSignal): Promise<Health>;
   networkStatus: Ports["network"]["status"];
   diskUsage(): Promise<FilesystemUsage>;
@@ -78,6 +85,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       updateMachine: bind(updateMachine),
       removeMachine: bind(removeMachine),
       reopenLog: bind(reopenLog),
+      execSync: bind(execSync),
       health: bind(hypervisorHealth),
       networkStatus: async () => await parts.network.status(),
       diskUsage: async () => await parts.store.usage(),

@@ -4,6 +4,7 @@ import type { KeyedLock } from "../lib/keyed-lock.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ConsoleLogs } from "../ports/console-log.ts";
 import type { Disks } from "../ports/disks.ts";
+import type { Guests } from "../ports/guest-exec.ts";
 import type { HostFiles } from "../ports/host-files.ts";
 import type { Hypervisor } from "../ports/hypervisor.ts";
 import type { ImageStore } from "../ports/image-store.ts";
@@ -21,6 +22,7 @@ export interface Ports {
   readonly clock: Clock;
   readonly consoleLogs: ConsoleLogs;
   readonly disks: Disks;
+  readonly guests: Guests;
   readonly hostFiles: HostFiles;
   readonly hypervisor: Hypervisor;
   readonly images: ImageStore;

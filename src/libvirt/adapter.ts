@@ -5,8 +5,9 @@ import { untilAborted } from "../lib/keyed-lock.ts";
 import { failsWith, VmletError } from "../model/failure.ts";
 import { type MachineId, uuidOf } from "../model/ids.ts";
 import type { CpuPlan, MachinePlan } from "../model/machine-plan.ts";
-import type { Hypervisor, HypervisorInfo, MachineSighting, MachineSignal } from "../ports/hypervisor.ts";
+import type { AgentCommand, Hypervisor, HypervisorInfo, MachineSighting, MachineSignal } from "../ports/hypervisor.ts";
 import type { Logger } from "../ports/logger.ts";
+import { askAgent } from "./agent.ts";
 import { CLIENT_DEFAULTS, type ClientEvent, LibvirtClient } from "./client/client.ts";
 import { type DomainEvent, type DomainRef, type Procedure, procedures, type TypedParam } from "./client/messages.ts";
 import { conditionOf, signalOf } from "./conditions.ts";
@@ -138,6 +139,18 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  async askAgent(machineId: MachineId, command: AgentCommand, signal: AbortSignal): Promise<unknown> {
+    return this.#translating(async () => {
+      const own = await this.#find(machineId, signal);
+      if (own === undefined) throw notFound(machineId);
+      try {
+        return await askAgent(this.#client, own.ref, command, signal);
+      } catch (error) {
+        throw isRefused(error, LIBVIRT_ERROR.noDomain) ? notFound(machineId, error) : error;
+      }
+    });
   }
 
   async destroy(machineId: MachineId, signal: AbortSignal): Promise<void> {

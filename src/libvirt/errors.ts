@@ -5,11 +5,14 @@ import { LibvirtFault } from "./client/fault.ts";
 
 /** VIR_ERR_*, virterror.h */
 export const LIBVIRT_ERROR = {
+  internalError: 1,
   invalidArgument: 8,
   xmlError: 27,
   noDomain: 42,
   operationInvalid: 55,
   configUnsupported: 67,
+  argumentUnsupported: 74,
+  agentUnresponsive: 86,
   xmlInvalidSchema: 92,
 } as const;
 

@@ -6,8 +6,10 @@ export interface GuestTarget {
   readonly machineId: MachineId;
   /** `auto`: by ssh where the guest serves it, else by its agent. */
   readonly way: "auto" | "ssh" | "agent";
-  /** The guest's user whose command it is; the agent knows only root. */
+  /** The guest's user whose command it is. */
   readonly user: string;
+  /** The folder where commands start; `/` when absent. */
+  readonly workingDir?: string;
   /** Absent: the machine has no port for it. */
   readonly ssh?: { readonly socketPath: string; readonly keyFolderPath: string };
 }
@@ -46,4 +48,16 @@ export interface GuestExec {
    * @throws WRONG_STATE when the guest has no way in, saying what to install; MACHINE_NOT_FOUND
    */
   run(target: GuestTarget, command: GuestCommand, streams: GuestStreams, signal: AbortSignal): Promise<number>;
+}
+
+export interface GuestOutput {
+  readonly exitCode: number;
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+}
+
+/** What the engine itself runs in guests. */
+export interface Guests {
+  /** As `run` of a GuestExec, with the output kept as far as a CRI answer has room. */
+  capture(target: GuestTarget, argv: readonly string[], signal: AbortSignal): Promise<GuestOutput>;
 }

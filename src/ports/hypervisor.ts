@@ -68,6 +68,12 @@ export interface Hypervisor {
   tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void>;
   /** Ask the guest to power off. Resolves when it was asked, not when it is off. */
   askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void>;
+  /**
+   * Ask the guest's agent one thing; what it answered is not checked. An answer is at most 4 MiB of JSON.
+   * @throws AGENT_ABSENT when none answers; AGENT_REFUSED when it will not; DOMAIN_NOT_FOUND
+   * @see QEMU's qga/qapi-schema.json
+   */
+  askAgent(machineId: MachineId, command: AgentCommand, signal: AbortSignal): Promise<unknown>;
   /** Power off now, a QEMU that answers nobody by killing it. Off already or unknown: no change. */
   destroy(machineId: MachineId, signal: AbortSignal): Promise<void>;
   /** Forget it, with everything libvirt keeps of it. Unknown: no change. MUST be off. */
@@ -83,6 +89,12 @@ export interface Hypervisor {
   list(signal: AbortSignal): Promise<readonly MachineSighting[]>;
   /** Hear of changes until disposed. A listener must not throw and must return at once. */
   listen(listener: (event: MachineSignal) => void): Disposable;
+}
+
+export interface AgentCommand {
+  /** `guest-ping` */
+  readonly execute: string;
+  readonly arguments?: Readonly<Record<string, unknown>>;
 }
 
 export interface HypervisorInfo {

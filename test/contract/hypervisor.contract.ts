@@ -87,6 +87,12 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       },
     );
 
+    test("an unknown machine's agent is DOMAIN_NOT_FOUND", async () => {
+      await expect(hypervisor.askAgent(newMachineId(), { execute: "guest-ping" }, limit())).rejects.toMatchObject({
+        failure: { code: "DOMAIN_NOT_FOUND" },
+      });
+    });
+
     test("defines a machine once, however often it is asked, under the name of its plan", async () => {
       const plan = await defined();
       await hypervisor.define(plan, limit());
@@ -163,6 +169,19 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       const { machineId } = await defined();
       await expect(hypervisor.askToPowerOff(machineId, "acpi", limit())).rejects.toMatchObject({
         failure: { code: "HYPERVISOR_FAILED", libvirtCode: 55 },
+      });
+    });
+
+    test("says of a guest without an agent that it has none, and asks none of a machine that is off", async () => {
+      const ping = { execute: "guest-ping" };
+      const off = await defined();
+      await expect(hypervisor.askAgent(off.machineId, ping, limit())).rejects.toMatchObject({
+        failure: { code: "HYPERVISOR_FAILED", libvirtCode: 55 },
+      });
+      const { machineId, domainName } = await started();
+      await hypervisor.resume(machineId, limit());
+      await expect(hypervisor.askAgent(machineId, ping, limit())).rejects.toMatchObject({
+        failure: { code: "AGENT_ABSENT", domain: domainName },
       });
     });
 

@@ -4,6 +4,7 @@ import { VmletError } from "../../src/model/failure.ts";
 import type { MachineId } from "../../src/model/ids.ts";
 import type { CpuPlan, MachinePlan } from "../../src/model/machine-plan.ts";
 import type {
+  AgentCommand,
   Hypervisor,
   HypervisorInfo,
   MachineCondition,
@@ -18,6 +19,9 @@ export type GuestManners = "obeys" | "obeys-acpi-only" | "deaf";
 
 type HowItStopped = Extract<MachineSignal, { type: "stopped" }>["how"];
 
+/** What a guest's agent answers; absent: there is none. */
+export type FakeAgent = (command: AgentCommand) => unknown;
+
 interface FakeDomain {
   readonly plan: MachinePlan;
   condition: MachineCondition;
@@ -25,6 +29,7 @@ interface FakeDomain {
   isStuck: boolean;
   tuned?: Omit<CpuPlan, "count">;
   pid?: number;
+  agent?: FakeAgent;
 }
 
 const OPERATION_INVALID = 55;
@@ -97,6 +102,15 @@ export class FakeHypervisor implements Hypervisor {
     });
   }
 
+  async askAgent(machineId: MachineId, command: AgentCommand, signal: AbortSignal): Promise<unknown> {
+    return this.#serve("askAgent", machineId, signal, () => {
+      const domain = this.#running(machineId, "askAgent");
+      if (domain.agent !== undefined) return domain.agent(command);
+      const name = domain.plan.domainName;
+      throw new VmletError({ code: "AGENT_ABSENT", domain: name }, `domain ${name} has no guest agent that answers`);
+    });
+  }
+
   async destroy(machineId: MachineId, signal: AbortSignal): Promise<void> {
     return this.#serve("destroy", machineId, signal, () => {
       const domain = this.#domains.get(machineId);
@@ -153,6 +167,10 @@ export class FakeHypervisor implements Hypervisor {
 
   setManners(machineId: MachineId, manners: GuestManners): void {
     this.#domainOf(machineId).manners = manners;
+  }
+
+  setAgent(machineId: MachineId, agent: FakeAgent): void {
+    this.#domainOf(machineId).agent = agent;
   }
 
   /** The run ends without a call of ours: the guest powered off, someone destroyed it, QEMU crashed. */

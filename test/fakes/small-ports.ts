@@ -4,6 +4,7 @@ import type { MachineId } from "../../src/model/ids.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { ConsoleLogRequest, ConsoleLogs } from "../../src/ports/console-log.ts";
 import type { Disks, OverlayRequest } from "../../src/ports/disks.ts";
+import type { GuestOutput, Guests, GuestTarget } from "../../src/ports/guest-exec.ts";
 import type { HostFiles } from "../../src/ports/host-files.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import type { Seed, SeedRequest } from "../../src/ports/seed.ts";
@@ -42,6 +43,20 @@ export class FakeDisks implements Disks {
   async createOverlay(request: OverlayRequest, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     this.overlays.set(request.path, request);
+  }
+}
+
+/** Guests in which every command prints its own words. */
+export class FakeGuests implements Guests {
+  readonly captured: { readonly target: GuestTarget; readonly argv: readonly string[] }[] = [];
+  /** How a command ends; by default at once, with 0. */
+  answer: (argv: readonly string[], signal: AbortSignal) => Promise<number> = async () => 0;
+
+  async capture(target: GuestTarget, argv: readonly string[], signal: AbortSignal): Promise<GuestOutput> {
+    signal.throwIfAborted();
+    this.captured.push({ target, argv });
+    const exitCode = await this.answer(argv, signal);
+    return { exitCode, stdout: Buffer.from(argv.join(" ")), stderr: Buffer.alloc(0) };
   }
 }
 

@@ -55,9 +55,11 @@ test("stopping does not wait for clients that hold on to their connection", asyn
 test("what is not built yet is refused by name", async () => {
   await using _server = await served();
   using cri = connectCri(join(folder, "vmlet.sock"));
-  await expect(cri.runtime.execSync({ containerId: "x", cmd: [], timeout: 0n }, soon())).rejects.toMatchObject({
+  await expect(
+    cri.runtime.checkpointContainer({ containerId: "x", location: "", timeout: 0n }, soon()),
+  ).rejects.toMatchObject({
     code: 12,
-    details: expect.stringContaining("ExecSync"),
+    details: expect.stringContaining("CheckpointContainer"),
   });
 });
 

@@ -10,7 +10,15 @@ import { FakeMeter } from "../../fakes/meter.ts";
 import { FakeNetns } from "../../fakes/netns.ts";
 import { FakeNetwork } from "../../fakes/network.ts";
 import { FakePodStore } from "../../fakes/pod-store.ts";
-import { FakeClock, FakeConsoleLogs, FakeDisks, FakeSeed, fakeHostFiles, silentLog } from "../../fakes/small-ports.ts";
+import {
+  FakeClock,
+  FakeConsoleLogs,
+  FakeDisks,
+  FakeGuests,
+  FakeSeed,
+  fakeHostFiles,
+  silentLog,
+} from "../../fakes/small-ports.ts";
 import { FakeWiring } from "../../fakes/wiring.ts";
 
 export const IMAGE = "vmlet.dev/https/example.org/disk.qcow2:latest";
@@ -30,6 +38,7 @@ export class World {
   readonly clock = new FakeClock();
   readonly consoleLogs = new FakeConsoleLogs();
   readonly disks = new FakeDisks();
+  readonly guests = new FakeGuests();
   readonly hypervisor = new FakeHypervisor();
   readonly images = new FakeImageStore();
   readonly meter = new FakeMeter();
@@ -81,6 +90,7 @@ export class World {
       clock: this.clock,
       consoleLogs: this.#watched("consoleLogs", this.consoleLogs),
       disks: this.#watched("disks", this.disks),
+      guests: this.guests,
       hostFiles: fakeHostFiles,
       hypervisor: this.#watched("hypervisor", this.hypervisor),
       images: this.#watched("images", this.images),

@@ -1,0 +1,20 @@
+// What is said when a guest cannot be got into.
+
+import { failsWith, VmletError } from "../../model/failure.ts";
+import type { GuestTarget } from "../../ports/guest-exec.ts";
+
+const SSH_REMEDY = "install openssh-server in its image, beside cloud-init or what docs/guest-contract.md asks for";
+const AGENT_REMEDY = "or, for commands without input and terminal, qemu-guest-agent";
+
+/** A way that is not there: another may be. */
+export function closed({ machineId }: GuestTarget, why: string, cause?: unknown): VmletError {
+  const failure = { code: "WRONG_STATE", subject: "guest", state: "closed" } as const;
+  return new VmletError(failure, `container ${machineId}: no way into its guest: ${why}`, { cause });
+}
+
+export function isClosed(error: unknown): error is VmletError {
+  return failsWith(error, "WRONG_STATE") && error.failure.subject === "guest";
+}
+
+export const INSTALL_SSH = SSH_REMEDY;
+export const INSTALL_EITHER = `${SSH_REMEDY}, ${AGENT_REMEDY}`;
