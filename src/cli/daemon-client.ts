@@ -33,6 +33,9 @@ export interface DaemonClient extends Disposable {
   pull(request: PullRequest, signal: AbortSignal): AsyncIterable<PullResponse>;
 }
 
+/** The daemon answers such calls out of its memory: longer than this it hangs. */
+const ANSWER_LIMIT_MS = 30_000;
+
 /** @throws CliFailure when nobody answers there. */
 export async function connectDaemon(socketPath: string, signal: AbortSignal): Promise<DaemonClient> {
   await knock(socketPath, signal);
@@ -94,7 +97,8 @@ async function unary<Request, Response>(
 ): Promise<Response> {
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Response>();
-  const call = method(request, new Metadata(), {}, (error, response) => {
+  const options = { deadline: Date.now() + ANSWER_LIMIT_MS };
+  const call = method(request, new Metadata(), options, (error, response) => {
     if (error === null) resolve(response);
     else reject(signal.aborted ? signal.reason : failureOf(error));
   });

@@ -4,14 +4,13 @@ import { constants } from "node:os";
 
 const STOP_SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
-/** Why a signal of `stopSignal` is aborted. Named as every other abort is. */
-export class Stopped extends Error {
-  override readonly name = "AbortError";
+/** Why a signal of `stopSignal` is aborted: an abort like any other. */
+export class Stopped extends DOMException {
   /** What a shell expects. */
   readonly exitCode: number;
 
   constructor(name: NodeJS.Signals) {
-    super(`stopped by ${name}`);
+    super(`stopped by ${name}`, "AbortError");
     this.exitCode = 128 + constants.signals[name];
   }
 }

@@ -10,6 +10,7 @@ import { type Finished, run } from "../../../src/lib/spawn.ts";
 import { RangeServer } from "../../fakes/range-server.ts";
 import { WebServer } from "../../fakes/web-server.ts";
 import { REPO_PATH } from "../../node/layout.ts";
+import { scrape } from "../../node/metrics.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { VmPod } from "./vm-pod.ts";
@@ -58,7 +59,7 @@ function slowly(path: string, bytesPerSecond: number): string {
 }
 
 test("pull --json tells progress that only grows, and ends with the image that CRI then lists", async () => {
-  const { exitCode, stdout, stderr } = await vmlet("pull", "--json", slowly("/json.qcow2", 2 * MIB));
+  const { exitCode, stdout, stderr } = await vmlet("pull", "--json", slowly("/json.qcow2", 6 * MIB));
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
   const told = stdout
     .trimEnd()
@@ -91,6 +92,9 @@ test("a pull that CRI began is in vmlet images while it is under way, and its im
     totalBytes: tiny.length,
     waiters: ["cri"],
   });
+  const metrics = await scrape(node, suite);
+  expect(metrics.get("vmlet_image_pulls_under_way")).toBe(1);
+  expect(metrics.get("vmlet_image_pulls_under_way_expected_bytes")).toBe(tiny.length);
   const table = (await vmlet("images")).stdout;
   expect(table).toMatch(/^PULLING +STATE +RECEIVED/m);
   expect(table).toMatch(/kubelet\.qcow2:latest +receiving +[\d.]+ MB of 17\.2 MB \(\d+ %\)/);
@@ -102,7 +106,7 @@ test("a pull that CRI began is in vmlet images while it is under way, and its im
 });
 
 test("on a terminal a bar moves to its end", async () => {
-  const name = slowly("/bar.qcow2", 2 * MIB);
+  const name = slowly("/bar.qcow2", 6 * MIB);
   const { code, text } = await onTerminal("pull", name).ended;
   expect(code).toBe(0);
   const drawn = [...text.matchAll(/\[(=* *)\] (?:[\d.]+ [kM]?B of 17\.2 MB|checking)/g)].map(([, bar = ""]) => bar);

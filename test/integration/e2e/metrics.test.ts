@@ -1,39 +1,19 @@
 // What a real daemon tells Prometheus and probes: that it lives, whether it can work, what it does.
 
-import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { PullImageRequest } from "../../../src/gen/runtime.ts";
+import { getFrom, scrape } from "../../node/metrics.ts";
 import { poll } from "../../node/poll.ts";
-import { startTestNode, type TestNode } from "../../node/test-node.ts";
+import { startTestNode } from "../../node/test-node.ts";
 import { podConfigOf } from "./vm-pod.ts";
 
 const suite = AbortSignal.timeout(110_000);
 
-/** The port is any that was free: the log says which. */
-async function get({ layout }: TestNode, path: string): Promise<{ status: number; text: string }> {
-  const log = await readFile(layout.daemonLogPath, "utf8");
-  const url = [...log.matchAll(/"msg":"metrics served".*?"url":"([^"]+)"|"url":"([^"]+)".*?"msg":"metrics served"/g)]
-    .map(([, one, other]) => one ?? other)
-    .at(-1);
-  const response = await fetch(new URL(path, url), { signal: suite });
-  return { status: response.status, text: await response.text() };
-}
-
-/** Value of each line, by name and labels. */
-async function scrape(node: TestNode): Promise<ReadonlyMap<string, number>> {
-  const { status, text } = await get(node, "/metrics");
-  expect(status).toBe(200);
-  const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
-  return new Map(
-    lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ")))]),
-  );
-}
-
 test("a scrape of a working daemon shows its calls, pods, images and itself", async () => {
   await using node = await startTestNode({}, suite);
-  expect(await get(node, "/healthz")).toEqual({ status: 200, text: "ok\n" });
+  expect(await getFrom(node, "/healthz", suite)).toEqual({ status: 200, text: "ok\n" });
   await poll(
-    async () => ((await get(node, "/readyz")).status === 200 ? true : undefined), // libvirtd asks QEMU for its version
+    async () => ((await getFrom(node, "/readyz", suite)).status === 200 ? true : undefined), // libvirtd asks QEMU for its version
     { what: "readiness", limitMs: 30_000 },
     suite,
   );
@@ -44,7 +24,7 @@ test("a scrape of a working daemon shows its calls, pods, images and itself", as
     node.cri.runtime.containerStatus({ containerId: "f".repeat(64), verbose: false }, suite),
   ).rejects.toMatchObject({ code: 5 });
 
-  const metrics = await scrape(node);
+  const metrics = await scrape(node, suite);
   const calls = (method: string, code: string): number | undefined =>
     metrics.get(`vmlet_rpc_duration_seconds_count{method="${method}",code="${code}"}`);
   expect(calls("PullImage", "OK")).toBe(1);
@@ -61,7 +41,7 @@ test("a scrape of a working daemon shows its calls, pods, images and itself", as
   expect(metrics.get("vmlet_libvirt_reconnects_total")).toBe(0);
   expect(metrics.get("process_resident_memory_bytes")).toBeGreaterThan(10_000_000);
   await poll(
-    async () => ((await scrape(node)).get("vmlet_event_loop_delay_seconds_count") ?? 0) > 0 || undefined,
+    async () => ((await scrape(node, suite)).get("vmlet_event_loop_delay_seconds_count") ?? 0) > 0 || undefined,
     { what: "a sample of the event loop's delay", limitMs: 5_000 },
     suite,
   );
@@ -69,8 +49,8 @@ test("a scrape of a working daemon shows its calls, pods, images and itself", as
 
 test("without libvirtd the daemon lives and is not ready, and says why", async () => {
   await using node = await startTestNode({ config: { libvirt: { socketPath: "/run/vmlet-nowhere" } } }, suite);
-  expect((await get(node, "/healthz")).status).toBe(200);
-  const { status, text } = await get(node, "/readyz");
+  expect((await getFrom(node, "/healthz", suite)).status).toBe(200);
+  const { status, text } = await getFrom(node, "/readyz", suite);
   expect(status).toBe(503);
   expect(text).toMatch(/^libvirtd: .*\n$/);
 });

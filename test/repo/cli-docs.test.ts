@@ -1,0 +1,25 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { terminalIo } from "../../src/cli/io.ts";
+import { createProgram } from "../../src/cli/program.ts";
+import { runCli } from "../unit/cli/run.ts";
+
+const page = readFileSync("docs/cli.md", "utf8");
+const blocks = [...page.matchAll(/```sh\n([^`]+)```/g)].flatMap(([, text = ""]) => text.trim().split("\n"));
+const commands = blocks.flatMap((line) => line.split(" | ")).filter((command) => command.startsWith("vmlet "));
+
+test("docs/cli.md is about every command for people, and no other", () => {
+  const named = [...page.matchAll(/^## vmlet (\S+)$/gm)].map(([, name]) => name);
+  const program = createProgram("0", { serve: async () => {} }, terminalIo());
+  const there = program.commands.map((command) => command.name()).filter((name) => name !== "serve");
+  expect(named.toSorted()).toEqual(there.toSorted());
+  expect(commands.length).toBeGreaterThanOrEqual(named.length);
+});
+
+test.each(commands)("%s is a command line that vmlet takes", async (command) => {
+  const [, ...argv] = command.split(" ");
+  const { error } = await runCli([...argv, "--socket", "/nonexistent"], { stdin: "me:secret" });
+  expect(error).toMatchObject({ name: "CliFailure" }); // it came as far as the file or the socket, which is not there
+});
+
+test("no example has a password in a command line", () => expect(page).not.toMatch(/--creds[ =](?!file)/));
