@@ -35,6 +35,8 @@ const tokenAnswer = z.object({
 const LEAST_LIFETIME_S = 60;
 /** A token is renewed when it has less left than this. */
 const MARGIN_MS = 10_000;
+/** Nothing that could end the header it is put into. */
+const TOKEN = /^[\x21-\x7e]{1,65536}$/;
 const CLIENT_ID = "vmlet";
 
 /** Made for one pull from one endpoint. Requests are made one after the other. */
@@ -60,7 +62,14 @@ export class Authorization {
   /** For the next request; a token that is about to expire is renewed first. Undefined: nothing was asked for yet. */
   async header(registry: URL, signal: AbortSignal): Promise<string | undefined> {
     const given = this.#credentials?.registryToken;
-    if (given !== undefined && given !== "") return `Bearer ${given}`;
+    if (given !== undefined && given !== "") {
+      if (TOKEN.test(given)) return `Bearer ${given}`;
+      throw refused(
+        registry,
+        401,
+        "was not asked: the registry token given for it is not one (it has blanks, or signs beyond ASCII)",
+      );
+    }
     const held = this.#held;
     if (held !== undefined && held.expiresAtMs !== 0 && held.expiresAtMs - MARGIN_MS <= this.#nowMs()) {
       this.#held = await this.#fromTokenServer(held.challenge, registry, signal);
@@ -154,7 +163,6 @@ function readToken(text: string, realm: URL): { readonly token: string; readonly
   }
   const { data } = tokenAnswer.safeParse(answer);
   const token = data?.token || data?.access_token || "";
-  // Nothing that could end the header it is put into.
-  if (!/^[\x21-\x7e]{1,65536}$/.test(token)) throw refused(realm, 200, "answers without a token");
+  if (!TOKEN.test(token)) throw refused(realm, 200, "answers without a token");
   return { token, lifetimeS: Math.max(LEAST_LIFETIME_S, data?.expires_in ?? LEAST_LIFETIME_S) };
 }

@@ -21,7 +21,7 @@ const authEntry = z.object({
 /** docker's config.json; what else is in it (helpers, proxies) is not for us. */
 const authFile = z.object({ auths: z.record(z.string(), authEntry).default({}) });
 
-/** By registry host. */
+/** By registry host, or by a part of it: `quay.io/team`. */
 export type NodeCredentials = ReadonlyMap<string, RegistryCredentials>;
 
 /** Read for each pull, so that a rotated password needs no restart. No file: none. @throws CONFIG_INVALID */
@@ -36,7 +36,7 @@ export async function readNodeCredentials(path: string): Promise<NodeCredentials
   try {
     if (text.length > MAX_FILE_CHARS) throw new Error("too large");
     const { auths } = authFile.parse(JSON.parse(text));
-    return new Map(Object.entries(auths).map(([address, entry]) => [registryHostOf(address), fromEntry(entry)]));
+    return new Map(Object.entries(auths).map(([address, entry]) => [placeOf(address), fromEntry(entry)]));
   } catch {
     throw broken(path, "is not like docker's config.json"); // without the cause, which quotes the file
   }
@@ -47,14 +47,33 @@ export async function readNodeCredentials(path: string): Promise<NodeCredentials
  * (and only if they are for it): a mirror is somebody else.
  */
 export function credentialsFor(
-  about: { readonly registry: string; readonly host: string; readonly isMirror: boolean },
+  about: {
+    readonly registry: string;
+    readonly repository: string;
+    readonly host: string;
+    readonly isMirror: boolean;
+  },
   given: RegistryCredentials | undefined,
   node: NodeCredentials,
 ): RegistryCredentials | undefined {
-  if (about.isMirror) return node.get(registryHostOf(about.host));
+  if (about.isMirror) return nearest(node, about.host, about.repository);
   const address = given?.serverAddress ?? "";
   const isMeant = address === "" || registryHostOf(address) === registryHostOf(about.registry);
-  return given !== undefined && isMeant ? given : node.get(registryHostOf(about.registry));
+  return given !== undefined && isMeant ? given : nearest(node, about.registry, about.repository);
+}
+
+/** Those for the smallest part that the repository is in: what is meant for a team is not shown to others. */
+function nearest(node: NodeCredentials, host: string, repository: string): RegistryCredentials | undefined {
+  const parts = [registryHostOf(host), ...repository.split("/")];
+  const places = parts.map((_part, index) => parts.slice(0, parts.length - index).join("/"));
+  const place = places.find((text) => node.has(text));
+  return place === undefined ? undefined : node.get(place);
+}
+
+/** docker's addresses are URLs with `/v1/` or `/v2/`, or hosts. */
+function placeOf(address: string): string {
+  const path = address.replace(/^https?:\/\/[^/]*|^[^/]*/, "").replace(/\/+$/, "");
+  return registryHostOf(address) + (/^\/v[12]$/.test(path) ? "" : path);
 }
 
 /** Tells pulls with different credentials apart, and nothing else. */

@@ -38,13 +38,17 @@ const clients = z
   .transform((own) =>
     (typeof own === "string" ? [own] : own).map((pair) => (typeof pair === "string" ? [pair] : pair)),
   );
+const headerValue = z.string().regex(/^[\t\x20-\x7e]*$/, "has signs that no header can carry");
+const headerValues = z
+  .union([headerValue, z.array(headerValue)])
+  .transform((own) => (typeof own === "string" ? [own] : own));
 const hostTable = z.object({
   capabilities: z.array(z.string()).optional(),
   ca: oneOrMore.optional(),
   client: clients.optional(),
   skip_verify: z.boolean().optional(),
   override_path: z.boolean().optional(),
-  header: z.record(z.string().regex(/^[A-Za-z0-9-]{1,100}$/), oneOrMore).optional(),
+  header: z.record(z.string().regex(/^[A-Za-z0-9-]{1,100}$/), headerValues).optional(),
   /** Not containerd's, which passes over it. */
   proxy: z.url({ protocol: /^https?$/ }).optional(),
 });

@@ -87,7 +87,7 @@ async function openClients(wanted: OciRequest, stack: AsyncDisposableStack): Pro
   const clients: RegistryClient[] = [];
   for (const endpoint of await endpointsOf(registry, wanted.hostsFolderPath)) {
     const { isMirror, baseUrl } = endpoint;
-    const own = credentialsFor({ registry, host: baseUrl.host, isMirror }, credentials, node);
+    const own = credentialsFor({ registry, repository, host: baseUrl.host, isMirror }, credentials, node);
     clients.push(
       stack.use(await openClient(endpoint, { image, registry, repository, credentials: own, profile, nowMs })),
     );

@@ -169,6 +169,18 @@ describe("tokens", () => {
     expect(registry.paths()).not.toContain("/token");
   });
 
+  test.each(["a\r\nx-more: 1", "\u00e9", "a b"])(
+    "a registry token that no header can carry is refused: %j",
+    async (registryToken) => {
+      await using fixture = await openOciStore();
+      const { registry, under } = fixture;
+      const pulling = under.store.pull(registry.nameOf("vm"), signal, { registryToken });
+      await expect(pulling).rejects.toMatchObject({ failure: { code: "IMAGE_SOURCE_REFUSED", status: 401 } });
+      await expect(pulling).rejects.toThrow("the registry token given for it is not one");
+      expect(registry.requests).toEqual([]);
+    },
+  );
+
   test.each<[string, string | number | object, string]>([
     ["no token server", 401, "credentials"],
     ["a broken one", 500, "try again later"],
@@ -316,6 +328,25 @@ describe("the node's own credentials", () => {
     await expect(under.store.pull(registry.nameOf("vm"), signal, { username: "me" })).rejects.toThrow("401");
   });
 
+  test("for a part of a registry are shown for that part alone", async () => {
+    await using fixture = await openOciStore();
+    const { registry, under, authPath } = fixture;
+    const entry = (user: string) => ({ username: user, password: "secret" });
+    const auths = { [`${registry.host}/team`]: entry("team"), [`https://${registry.host}/team/sub/`]: entry("sub") };
+    await writeFile(authPath, JSON.stringify({ auths: { ...auths, [`${registry.host}/v2/`]: entry("all") } }));
+    registry.hook = wants("never", "Basic");
+    const shown = async (repository: string) => {
+      registry.requests.length = 0;
+      await expect(under.store.pull(registry.nameOf(repository), signal)).rejects.toThrow("401");
+      return registry.requests.map(({ headers }) => headers.authorization);
+    };
+    expect(await shown("team/vm")).toEqual([undefined, basic("team", "secret")]);
+    expect(await shown("team/sub/vm")).toEqual([undefined, basic("sub", "secret")]);
+    expect(await shown("teamwork/vm")).toEqual([undefined, basic("all", "secret")]);
+    await writeFile(authPath, JSON.stringify({ auths }));
+    expect(await shown("teamwork/vm")).toEqual([undefined]);
+  });
+
   test("in a file that cannot be read are a wrong setting, without a word of what is in it", async () => {
     await using fixture = await openOciStore();
     await writeFile(fixture.authPath, '{"auths": {"a": {"auth": "c2VjcmV0"}}, secret');
@@ -366,6 +397,7 @@ describe("mirrors", () => {
     ["broken TOML", "server = "],
     ["a wrong kind", "skip_verify = 1"],
     ["no URL", 'server = "ftp://x"'],
+    ["a header that ends itself", '[header]\nx-who = "a\\r\\nx-more: 1"'],
     ["an authority that is not there", 'server = "https://127.0.0.1:1"\nca = "none.pem"'],
   ])("in a hosts.toml that cannot be used are a wrong setting: %s", async (_what, toml) => {
     await using fixture = await openOciStore();
