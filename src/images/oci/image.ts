@@ -13,8 +13,8 @@ import { type DiskLimits, openDisk } from "./disk.ts";
 import { isOfSource, refusedContent } from "./errors.ts";
 import { endpointsOf } from "./hosts.ts";
 import { userOf } from "./image-config.ts";
-import { choosePlatform, type Document, type Manifest, planOf, readDocument } from "./manifest.ts";
-import { readManifest } from "./manifest-bytes.ts";
+import { choosePlatform, type Document, MAX_MANIFEST_BYTES, type Manifest, planOf, readDocument } from "./manifest.ts";
+import { fetchManifest } from "./manifest-bytes.ts";
 import type { OciTarget } from "./name.ts";
 import { openClient, type RegistryClient } from "./registry-client.ts";
 
@@ -133,7 +133,7 @@ async function ask(
   manifest: OciTarget["manifest"],
   signal: AbortSignal,
 ): Promise<Answered> {
-  const { digest, bytes, contentType } = await readManifest(image, client, manifest, signal);
+  const { digest, bytes, contentType } = await fetchManifest(image, client, manifest, MAX_MANIFEST_BYTES, signal);
   return { digest, document: readDocument(image, bytes, contentType) };
 }
 

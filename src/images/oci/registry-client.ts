@@ -61,7 +61,7 @@ export class RegistryClient implements AsyncDisposable {
 
   /**
    * A GET under the repository. The body is the caller's to read or destroy.
-   * @param path `manifests/latest`
+   * @param path `manifests/latest`, `referrers/sha256:…?n=10`
    * @throws IMAGE_NOT_FOUND IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE CONFIG_INVALID, for all but 200 and 206
    */
   async get(path: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Answered> {
@@ -90,7 +90,9 @@ export class RegistryClient implements AsyncDisposable {
   #urlOf(path: string): URL {
     const { baseUrl, isMirror } = this.endpoint;
     const url = new URL(baseUrl);
-    url.pathname = `${baseUrl.pathname}/${this.#parts.repository}/${path}`;
+    const [name, query = ""] = path.split("?");
+    url.pathname = `${baseUrl.pathname}/${this.#parts.repository}/${name}`;
+    url.search = query;
     // As containerd does: a mirror may serve several registries.
     if (isMirror) url.searchParams.set("ns", this.#parts.registry);
     return url;

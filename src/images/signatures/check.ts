@@ -1,6 +1,6 @@
 // Whether an image is signed by a key that is trusted for it, as far as its registry can show.
 
-import { VmletError } from "../../model/failure.ts";
+import { failsWith, VmletError } from "../../model/failure.ts";
 import type { ImageDigest } from "../../model/ids.ts";
 import { readBlob } from "../oci/blob.ts";
 import { isOfSource } from "../oci/errors.ts";
@@ -9,6 +9,7 @@ import type { RegistryClient } from "../oci/registry-client.ts";
 import { type Attached, attachedTo } from "./attached.ts";
 import { untrusted } from "./errors.ts";
 import type { SignatureDemand } from "./policy.ts";
+import type { TrustedKey } from "./public-key.ts";
 import { judgeBundle, judgeMessage, type Verdict } from "./verify.ts";
 
 export interface SignatureCheck {
@@ -20,7 +21,7 @@ export interface SignatureCheck {
 }
 
 /** A signature is a kilobyte, with everything that may come with it some ten. */
-const MAX_SIGNATURE_BYTES = 1024 * 1024;
+const MAX_SIGNATURE_BYTES = 128 * 1024;
 /** Things attached to one image, or its parts, that are read. */
 const MAX_READS = 200;
 /** In all: the kubelet waits, and whoever is slow may be so on purpose. */
@@ -53,60 +54,54 @@ async function firstGood(
   clients: readonly RegistryClient[],
   signal: AbortSignal,
 ): Promise<string> {
+  const places = clients.filter(({ endpoint }) => endpoint.canResolve && endpoint.canPull);
   const findings: string[] = [];
-  const failures: VmletError[] = [];
+  let unavailable: VmletError | undefined;
   let reads = 0;
   const spend = (): void => {
     if (++reads <= MAX_READS) return;
-    throw untrusted(
-      image,
-      `more than ${MAX_READS} things are attached to it; ${demand.field} wants a signature among them`,
-    );
+    const what = `more than ${MAX_READS} things are attached to it; ${demand.field} wants a signature among them`;
+    throw untrusted(image, what);
   };
-  for (const digest of digests) {
-    for (const client of clients.filter(({ endpoint }) => endpoint.canResolve && endpoint.canPull)) {
-      try {
-        for await (const attached of attachedTo({ image, digest, client, spend }, signal)) {
-          spend();
-          const verdict = await judge(image, attached, { digest, demand, client }, signal);
-          if ("signedBy" in verdict) return verdict.signedBy.id;
-          findings.push(`a signature ${verdict.finding}`);
-        }
-      } catch (error) {
-        if (!isOfSource(error)) throw error;
-        failures.push(error);
+  for (const { digest, client } of digests.flatMap((own) => places.map((place) => ({ digest: own, client: place })))) {
+    try {
+      for await (const attached of attachedTo({ image, digest, client, spend }, signal)) {
+        spend();
+        const verdict = await judge(attached, { image, digest, client, keys: demand.keys }, signal);
+        if ("signedBy" in verdict) return verdict.signedBy.id;
+        findings.push(`a signature ${verdict.finding}`);
       }
+    } catch (error) {
+      if (!failsWith(error, "IMAGE_SOURCE_UNAVAILABLE")) throw error;
+      unavailable = error;
     }
   }
-  const unavailable = failures.find(({ failure }) => failure.code === "IMAGE_SOURCE_UNAVAILABLE");
-  if (unavailable !== undefined) throw unavailable;
-  throw untrusted(
-    image,
-    `${demand.field} wants a signature of ${digests.join(" or ")}; ${told([...findings, ...failures.map(({ message }) => message)])}`,
-  );
+  if (unavailable !== undefined) throw unavailable; // one may be there
+  throw untrusted(image, `${demand.field} wants a signature of ${digests.join(" or ")}; ${told(findings)}`);
+}
+
+interface Judged {
+  readonly image: string;
+  readonly digest: ImageDigest;
+  readonly client: RegistryClient;
+  readonly keys: readonly TrustedKey[];
 }
 
 async function judge(
-  image: string,
   attached: Attached,
-  {
-    digest,
-    demand,
-    client,
-  }: { readonly digest: ImageDigest; readonly demand: SignatureDemand; readonly client: RegistryClient },
+  { image, digest, client, keys }: Judged,
   signal: AbortSignal,
 ): Promise<Verdict> {
+  if (attached.kind === "unreadable") return { finding: `may be there (${attached.finding})` };
   const { layer } = attached;
   if (layer.size > MAX_SIGNATURE_BYTES) return { finding: `is larger than ${MAX_SIGNATURE_BYTES} bytes` };
   try {
     const bytes = await wholeOf(image, layer, client, signal);
-    if (attached.kind === "bundle") return judgeBundle(bytes, digest, demand.keys);
-    return judgeMessage(bytes, attached.signature, digest, demand.keys);
+    if (attached.kind === "bundle") return judgeBundle(bytes, digest, keys);
+    return judgeMessage(bytes, attached.signature, digest, keys);
   } catch (error) {
-    if (isOfSource(error) && error.failure.code !== "IMAGE_SOURCE_UNAVAILABLE") {
-      return { finding: `cannot be read (${error.message})` };
-    }
-    throw error;
+    if (!isOfSource(error) || error.failure.code === "IMAGE_SOURCE_UNAVAILABLE") throw error;
+    return { finding: `cannot be read (${error.message})` };
   }
 }
 

@@ -37,7 +37,10 @@ const bundleFile = z.object({
   dsseEnvelope: z.object({
     payload: base64,
     payloadType: z.literal("application/vnd.in-toto+json"),
-    signatures: z.array(z.object({ sig: base64 })).length(1),
+    signatures: z
+      .array(z.unknown())
+      .length(1)
+      .pipe(z.tuple([z.object({ sig: base64 })])),
   }),
 });
 const statement = z.object({

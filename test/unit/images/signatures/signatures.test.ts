@@ -126,6 +126,35 @@ describe("taken", () => {
     expect(await pulling).toEqual(taken);
   });
 
+  test("a bundle on a later page of that list, wherever the registry says that it is", async () => {
+    const asked: string[] = [];
+    const pulling = pullOf(wanted, ({ registry }, digest) => {
+      const pages = [[stranger.bundle(digest)], [signer.bundle(digest)]].map((own) => referrersTo(registry, "vm", own));
+      registry.hook = (request, response, url) => {
+        if (url.pathname !== `/v2/vm/referrers/${digest}`) return false;
+        asked.push(url.search);
+        const link = { link: '<http://evil.example/?last=a%20b&n=1#x>; rel="next"' };
+        const [body, headers] = url.search === "" ? [pages[0], link] : [pages[1], {}];
+        send(request, response, Buffer.from(JSON.stringify(body)), { "content-type": OCI_INDEX, ...headers });
+        return true;
+      };
+    });
+    expect(await pulling).toEqual(taken);
+    expect(asked).toEqual(["", "?last=a%20b&n=1"]);
+  });
+
+  test("a bundle beside a message that the registry does not give", async () => {
+    const pulling = pullOf(wanted, ({ registry }, digest) => {
+      attachBundles(registry, "vm", digest, [signer.bundle(digest)]);
+      registry.hook = (_request, response, url) => {
+        if (!url.pathname.endsWith(".sig")) return false;
+        response.writeHead(401).end();
+        return true;
+      };
+    });
+    expect(await pulling).toEqual(taken);
+  });
+
   test("a bundle where the registry refuses to know referrers", async () => {
     const pulling = pullOf(wanted, ({ registry }, digest) => {
       attachBundles(registry, "vm", digest, [signer.bundle(digest)]);
@@ -205,7 +234,7 @@ describe("refused before its disk is asked for", () => {
     ],
     ["one that is not base64", (digest) => ({ ...signer.message(digest), signature: "%%%" }), "is not base64"],
     ["an empty one", (digest) => ({ ...signer.message(digest), signature: "" }), "is not base64"],
-    ["one of megabytes", () => ({ payload: Buffer.alloc(1_048_577), signature: "AAAA" }), "is larger than"],
+    ["a large one", () => ({ payload: Buffer.alloc(131_073), signature: "AAAA" }), "is larger than"],
   ])("with a message: %s", async (_what, messageOf, finding) => {
     const attach: Parameters<typeof pullOf>[1] = ({ registry }, digest) =>
       attachMessages(registry, "vm", digest, [messageOf(digest)]);
@@ -220,7 +249,7 @@ describe("refused before its disk is asked for", () => {
     ["one of another payload", (digest) => signer.bundle(digest, { payloadType: "text/plain" }), "payloadType"],
     ["garbage", () => Buffer.from([0xff, 0x7b]), "no bundle"],
     ["JSON of another kind", () => Buffer.from("[[]]"), "no bundle"],
-    ["deep JSON", () => Buffer.from("[".repeat(500_000)), "no bundle"],
+    ["deep JSON", () => Buffer.from("[".repeat(100_000)), "no bundle"],
     [
       "an older version",
       (digest) => signer.bundle(digest, { more: { mediaType: `${BUNDLE};version=0.1` } }),
@@ -274,6 +303,20 @@ describe("refused before its disk is asked for", () => {
     };
     expect(await refusalOf(wanted, attach)).toContain("more than 200 things are attached");
     expect(reads).toBe(200);
+  });
+
+  test("with a list of referrers that has no end", async () => {
+    let pages = 0;
+    const attach: Parameters<typeof pullOf>[1] = ({ registry }, digest) => {
+      registry.hook = (request, response, url) => {
+        if (!url.pathname.startsWith("/v2/vm/referrers/")) return false;
+        const list = Buffer.from(JSON.stringify(referrersTo(registry, "vm", [stranger.bundle(digest)])));
+        send(request, response, list, { link: `<?n=${++pages}>; rel="next"` });
+        return true;
+      };
+    };
+    expect(await refusalOf(wanted, attach)).toContain("not of a key that is trusted");
+    expect(pages).toBe(5);
   });
 
   test("a signed one whose signature the registry does not give", async () => {
