@@ -3,7 +3,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseChallenges } from "../../../../src/images/oci/challenge.ts";
 import { qcow2 } from "../../../fakes/disk-image.ts";
 import { type Hook, OCI_LAYER, OciRegistry } from "../../../fakes/oci-registry.ts";
 import { openOciStore } from "../../../fakes/oci-store.ts";
@@ -421,21 +420,4 @@ describe("mirrors", () => {
       "else.example",
     );
   });
-});
-
-test.each([
-  ['Bearer realm="a b",service=x', [{ scheme: "bearer", params: { realm: "a b", service: "x" } }]],
-  [
-    'Negotiate, Basic realm="q\\"uote"',
-    [
-      { scheme: "negotiate", params: {} },
-      { scheme: "basic", params: { realm: 'q"uote' } },
-    ],
-  ],
-  ["Negotiate abc==", [{ scheme: "negotiate", params: {} }]],
-  ["", []],
-  ['"', []],
-  ["Bearer __proto__=x", [{ scheme: "bearer", params: Object.assign(Object.create(null), { ["__proto__"]: "x" }) }]],
-])("the challenge %j is read", (header, challenges) => {
-  expect(JSON.parse(JSON.stringify(parseChallenges(header)))).toEqual(JSON.parse(JSON.stringify(challenges)));
 });
