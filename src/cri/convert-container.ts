@@ -23,6 +23,7 @@ import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, quoted, required, res
 export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
   const metadata = required(config.metadata, "config.metadata");
   const image = required(config.image?.image, "config.image.image");
+  refuseGroupWithoutUser(config);
   return {
     name: nameOf(metadata.name, "config.metadata.name"),
     attempt: metadata.attempt,
@@ -39,6 +40,13 @@ export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpe
     resources: resourcesOf(config.linux?.resources, "config.linux.resources"),
     stopSignal: config.stopSignal,
   };
+}
+
+/** The interface says that this must be an error. */
+function refuseGroupWithoutUser({ linux }: ContainerConfig): void {
+  const { runAsUser, runAsGroup, runAsUsername = "" } = linux?.securityContext ?? {};
+  if (runAsGroup === undefined || runAsUser !== undefined || runAsUsername !== "") return;
+  throw invalid("config.linux.security_context.run_as_group", "must not be set without run_as_user or run_as_username");
 }
 
 function mountOf({ containerPath, hostPath, readonly }: CriMount): Mount {

@@ -1,8 +1,11 @@
 // Runs critest against a node, and reads what became of each spec.
 
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createWriteStream } from "node:fs";
 import { mkdir, readFile, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { z } from "zod";
 import { REPO_PATH } from "../node/layout.ts";
 
@@ -18,8 +21,12 @@ export interface CritestOptions {
   readonly flags?: readonly string[];
   /** Specs at a time; those that say so run alone. */
   readonly processes: number;
-  /** For the report and the log. */
+  /** For the report, and for what critest itself leaves behind. */
   readonly workPath: string;
+  /** Gets everything that critest says. */
+  readonly logPath: string;
+  /** Told of each spec as it ends. */
+  readonly onSpec?: (line: string) => void;
 }
 
 export interface SpecResult {
@@ -47,17 +54,17 @@ const reportSchema = z.array(
 
 /** Names of all specs but the benchmarks. */
 export async function listSpecs(workPath: string, signal: AbortSignal): Promise<readonly string[]> {
-  const options = { socketPath: "/nowhere", processes: 1, workPath, flags: [] };
-  const results = await runCritest({ ...options, dryRun: true }, signal);
+  const options = { socketPath: "/nowhere", processes: 1, workPath, logPath: join(workPath, "log"), isDryRun: true };
+  const results = await runCritest(options, signal);
   return results.filter(({ outcome }) => outcome === "passed").map(({ name }) => name);
 }
 
-/** Output goes to ours. Rejects when critest ends without a report. */
+/** Rejects when critest ends without a report. */
 export async function runCritest(
-  options: CritestOptions & { readonly dryRun?: boolean },
+  options: CritestOptions & { readonly isDryRun?: boolean },
   signal: AbortSignal,
 ): Promise<readonly SpecResult[]> {
-  const { socketPath, focus = [], skip = [], flags = [], processes, workPath, dryRun = false } = options;
+  const { socketPath, focus = [], skip = [], flags = [], processes, workPath, isDryRun = false } = options;
   await mkdir(workPath, { recursive: true });
   const reportPath = join(workPath, "report.json");
   const binaryPath = join(workPath, "critest.test"); // ginkgo knows a compiled suite by this ending
@@ -69,7 +76,7 @@ export async function runCritest(
     "-v",
     "--json-report=report.json",
     `--output-dir=${workPath}`,
-    ...(dryRun ? ["--dry-run"] : ["--randomize-all", `--procs=${processes}`]),
+    ...(isDryRun ? ["--dry-run"] : ["--randomize-all", `--procs=${processes}`]),
     ...focus.map((pattern) => `--focus=${pattern}`),
     ...["benchmark", ...skip].map((pattern) => `--skip=${pattern}`),
     binaryPath,
@@ -79,7 +86,7 @@ export async function runCritest(
     "-config=/dev/null",
     ...flags,
   ];
-  await toEnd(GINKGO_PATH, argv, { quiet: dryRun }, signal);
+  await toEnd(argv, options, signal);
   const reports = reportSchema.parse(JSON.parse(await readFile(reportPath, "utf8")));
   return reports.flatMap((report) => report.SpecReports.filter((spec) => spec.LeafNodeType === "It").map(resultOf));
 }
@@ -91,15 +98,20 @@ function resultOf(spec: z.output<typeof reportSchema>[number]["SpecReports"][num
 }
 
 /** Its exit status only says whether a spec failed: the report says which. */
-async function toEnd(
-  file: string,
-  argv: readonly string[],
-  { quiet }: { readonly quiet: boolean },
-  signal: AbortSignal,
-): Promise<void> {
-  const output = quiet ? "ignore" : "inherit";
-  const child = spawn(file, argv, { stdio: ["ignore", output, output], signal, killSignal: "SIGTERM" });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  child.once("error", reject).once("close", () => resolve());
-  await promise;
+async function toEnd(argv: readonly string[], options: CritestOptions, signal: AbortSignal): Promise<void> {
+  const { workPath, logPath, onSpec } = options;
+  const env = { ...process.env, TMPDIR: workPath }; // critest leaves folders behind
+  const stdio = ["ignore", "pipe", "inherit"] as const;
+  const child = spawn(GINKGO_PATH, argv, { stdio: [...stdio], env, signal, killSignal: "SIGTERM" });
+  const ended = once(child, "close");
+  const log = createWriteStream(logPath, { flags: "a" });
+  let verdict = "";
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (!log.write(`${line}\n`)) await once(log, "drain");
+    if (verdict !== "" && line !== "") onSpec?.(`${verdict} ${line.replace("[It] ", "")}`);
+    verdict = /^(?:•|S) \[/.test(line) ? line.replace("seconds", "s") : "";
+  }
+  await ended;
+  log.end();
+  await once(log, "close");
 }

@@ -15,7 +15,8 @@ const CRI_TOOLS = "k8s-staging-cri-tools";
 const E2E = "e2e-test-images";
 
 /** Guests that critest runs programs in, or looks at from outside. */
-const GUESTS = [`${E2E}/busybox:1.29-2`, `${E2E}/nginx:1.14-2`, `${E2E}/httpd:2.4.39-4`];
+export const GUEST_NAME = `${E2E}/busybox:1.29-2`;
+const GUESTS = [GUEST_NAME, `${E2E}/nginx:1.14-2`, `${E2E}/httpd:2.4.39-4`];
 /** Only pulled, listed and removed, or started without anything being asked of them; different bytes for each. */
 const PLAIN = ["latest", "1", "2", "3"].map((name) => `${CRI_TOOLS}/test-image-${name}:latest`);
 const TAGGED = ["test", "all"].map((tag) => `${CRI_TOOLS}/test-image-tag:${tag}`);
