@@ -97,7 +97,7 @@ test("a pull that CRI began is in vmlet images while it is under way, and its im
   expect(metrics.get("vmlet_image_pulls_under_way_expected_bytes")).toBe(tiny.length);
   const table = (await vmlet("images")).stdout;
   expect(table).toMatch(/^PULLING +STATE +RECEIVED/m);
-  expect(table).toMatch(/kubelet\.qcow2:latest +receiving +[\d.]+ MB of 17\.2 MB \(\d+ %\)/);
+  expect(table).toMatch(/kubelet\.qcow2:latest +receiving +[\d.]+ MB of [\d.]+ MB \(\d+ %\)/);
   letGo();
   const { imageRef } = await pulling;
   const after = (await vmlet("images", "--no-trunc")).stdout;
@@ -109,7 +109,7 @@ test("on a terminal a bar moves to its end", async () => {
   const name = slowly("/bar.qcow2", 6 * MIB);
   const { code, text } = await onTerminal("pull", name).ended;
   expect(code).toBe(0);
-  const drawn = [...text.matchAll(/\[(=* *)\] (?:[\d.]+ [kM]?B of 17\.2 MB|checking)/g)].map(([, bar = ""]) => bar);
+  const drawn = [...text.matchAll(/\[(=* *)\] (?:[\d.]+ [kM]?B of [\d.]+ MB|checking)/g)].map(([, bar = ""]) => bar);
   const filled = drawn.map((bar) => bar.trimEnd().length);
   expect(filled.length).toBeGreaterThan(2);
   expect(filled).toEqual(filled.toSorted((one, other) => one - other));
