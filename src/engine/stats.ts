@@ -55,32 +55,45 @@ export class Stats {
 
   /** Those of `machines` that run, in order; one that ends meanwhile is left out. */
   async running(machines: readonly MachineRecord[]): Promise<readonly MachineStats[]> {
-    const all = await this.of(machines.filter(isRunning));
-    return all.filter(({ usage }) => usage !== undefined);
+    return await this.#running(machines, await this.#begin());
   }
 
   /** Of each, with what can be told of it. */
   async of(machines: readonly MachineRecord[]): Promise<readonly MachineStats[]> {
-    for (const machineId of this.#samples.keys()) {
-      if (this.#parts.pods.findMachine(machineId) === undefined) this.#samples.delete(machineId);
-    }
-    const mountpoint = await this.#parts.store.mountpoint();
-    const measured: MachineStats[] = [];
-    for (const [index, machine] of machines.entries()) {
-      if (index % SLICE === SLICE - 1) await yieldToOthers();
-      measured.push(await this.#measure(machine, mountpoint));
-    }
-    return measured;
+    return await this.#measureAll(machines, await this.#begin());
   }
 
   async ofPods(wanted: readonly PodRecord[], signal: AbortSignal): Promise<readonly PodStats[]> {
     const { meter, pods } = this.#parts;
+    const mountpoint = await this.#begin();
     const measured: PodStats[] = [];
     for (const pod of wanted) {
       const network = await meter.network(pod.facts, signal);
       signal.throwIfAborted();
-      const machines = await this.running(pods.machinesOf(pod.facts.podId));
+      const machines = await this.#running(pods.machinesOf(pod.facts.podId), mountpoint);
       measured.push({ pod, machines, ...(network === undefined ? {} : { network }) });
+    }
+    return measured;
+  }
+
+  /** Once for each question, however many it is about. @returns where the machines' disks are. */
+  async #begin(): Promise<string> {
+    for (const machineId of this.#samples.keys()) {
+      if (this.#parts.pods.findMachine(machineId) === undefined) this.#samples.delete(machineId);
+    }
+    return await this.#parts.store.mountpoint();
+  }
+
+  async #running(machines: readonly MachineRecord[], mountpoint: string): Promise<readonly MachineStats[]> {
+    const all = await this.#measureAll(machines.filter(isRunning), mountpoint);
+    return all.filter(({ usage }) => usage !== undefined);
+  }
+
+  async #measureAll(machines: readonly MachineRecord[], mountpoint: string): Promise<readonly MachineStats[]> {
+    const measured: MachineStats[] = [];
+    for (const [index, machine] of machines.entries()) {
+      if (index % SLICE === SLICE - 1) await yieldToOthers();
+      measured.push(await this.#measure(machine, mountpoint));
     }
     return measured;
   }

@@ -2,6 +2,7 @@
 
 import { chmod, lstat, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { diskBytesOf } from "../lib/disk-blocks.ts";
 import type { ImageDigest } from "../model/ids.ts";
 
 export interface StoreLayout {
@@ -48,7 +49,7 @@ export async function removeTemps(layout: StoreLayout): Promise<number> {
 export async function allocatedBytesOf(path: string, lengthBytes: number): Promise<number | undefined> {
   try {
     const found = await lstat(path);
-    return found.isFile() && found.size === lengthBytes ? Math.max(512, found.blocks * 512) : undefined;
+    return found.isFile() && found.size === lengthBytes ? Math.max(512, diskBytesOf(found)) : undefined;
   } catch {
     return undefined;
   }
@@ -62,7 +63,7 @@ export async function measure(layout: StoreLayout): Promise<{ usedBytes: number;
     for (const file of await readdir(folder)) {
       const found = await lstat(join(folder, file)).catch(() => undefined); // gone since
       if (found === undefined) continue;
-      usedBytes += found.blocks * 512;
+      usedBytes += diskBytesOf(found);
       usedInodes++;
     }
   }

@@ -2,6 +2,7 @@
 // them in memory, in microseconds, and there are many of them each time the kubelet asks.
 
 import { lstat } from "node:fs/promises";
+import { diskBytesOf } from "../lib/disk-blocks.ts";
 import type { Run } from "../lib/spawn.ts";
 import type { MachineId } from "../model/ids.ts";
 import type { MachineUsage } from "../model/usage.ts";
@@ -27,7 +28,6 @@ interface Found {
   readonly folders: CgroupFolders;
 }
 
-const BLOCK_BYTES = 512; // st_blocks counts these, whatever the filesystem's own block is
 /** One look into a netns by a program of its own. */
 const LOOK_LIMIT_MS = 5_000;
 
@@ -65,7 +65,7 @@ export function createMeter(options: KernelOptions, { clock, run, pidOf }: Meter
 
     async disk(overlayPath) {
       const file = await lstat(overlayPath).catch(() => undefined);
-      return file && { usedBytes: file.blocks * BLOCK_BYTES, usedInodes: 1 };
+      return file && { usedBytes: diskBytesOf(file), usedInodes: 1 };
     },
   };
 }

@@ -1,9 +1,8 @@
-// What a folder takes on disk: blocks, not lengths, because disks are sparse.
+// What a folder takes on disk.
 
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
-
-const BLOCK_BYTES = 512; // st_blocks counts these, whatever the filesystem's own block is
+import { diskBytesOf } from "./disk-blocks.ts";
 
 /** Sums everything below `folderPath`; what vanishes meanwhile counts nothing. */
 export async function folderUsage(folderPath: string): Promise<{ usedBytes: number; usedInodes: number }> {
@@ -12,7 +11,7 @@ export async function folderUsage(folderPath: string): Promise<{ usedBytes: numb
   for (const entry of await readdir(folderPath, { recursive: true, withFileTypes: true }).catch(() => [])) {
     const found = await lstat(join(entry.parentPath, entry.name)).catch(() => undefined);
     if (!found) continue;
-    usedBytes += found.blocks * BLOCK_BYTES;
+    usedBytes += diskBytesOf(found);
     usedInodes += 1;
   }
   return { usedBytes, usedInodes };

@@ -1,27 +1,19 @@
 // vmlet.v1 over a real socket, with an engine among fakes behind it.
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import { vmletService } from "../../../src/api/service.ts";
 import { connectDaemon } from "../../../src/cli/daemon-client.ts";
-import { serveCri } from "../../../src/cri/serve.ts";
 import { PullPhase, type PullProgress, type PullResponse, VmletClient, VmletService } from "../../../src/gen/vmlet.ts";
 import { silentLog } from "../../fakes/small-ports.ts";
-import { IMAGE, machineSpec, podSpec, soon, World } from "../engine/world.ts";
+import { serveWorld } from "../engine/served-world.ts";
+import { IMAGE, machineSpec, podSpec, soon, type World } from "../engine/world.ts";
 
 async function served() {
   await using parts = new AsyncDisposableStack();
-  const folder = await mkdtemp(join(tmpdir(), "vmlet-api-"));
-  parts.defer(async () => await rm(folder, { recursive: true }));
-  const socketPath = join(folder, "vmlet.sock");
-  const world = new World();
-  const { engine } = await world.start();
-  const service = { definition: VmletService, implementation: vmletService(engine, { log: silentLog }) };
-  const options = { socketPath, cgroupDriver: "cgroupfs", effectiveConfig: {}, log: silentLog } as const;
-  parts.use(await serveCri(options, engine, [service]));
+  const { world, engine, socketPath } = parts.use(
+    await serveWorld((own) => [{ definition: VmletService, implementation: vmletService(own, { log: silentLog }) }]),
+  );
   const daemon = parts.use(await connectDaemon(socketPath, soon()));
   const raw = new VmletClient(`unix://${socketPath}`, credentials.createInsecure());
   parts.defer(() => raw.close());

@@ -1,30 +1,18 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import { serveCri } from "../../../src/cri/serve.ts";
+import { expect, test } from "vitest";
 import {
   type ContainerEventResponse,
   ContainerEventType,
   ContainerState,
   PodSandboxState,
 } from "../../../src/gen/runtime.ts";
-import { silentLog } from "../../fakes/small-ports.ts";
 import { connectCri } from "../../node/cri-client.ts";
-import { IMAGE, machineSpec, podSpec, soon, World } from "../engine/world.ts";
-
-let folder: string;
-beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), "vmlet-events-"))));
-afterEach(async () => await rm(folder, { recursive: true }));
+import { serveWorld } from "../engine/served-world.ts";
+import { IMAGE, machineSpec, podSpec, soon } from "../engine/world.ts";
 
 async function served() {
   await using undo = new AsyncDisposableStack();
-  const world = new World();
+  const { world, engine, server, socketPath } = undo.use(await serveWorld());
   await world.images.pull(IMAGE, soon());
-  const { engine } = await world.start();
-  const socketPath = join(folder, "vmlet.sock");
-  const options = { socketPath, cgroupDriver: "cgroupfs", effectiveConfig: {}, log: silentLog } as const;
-  const server = undo.use(await serveCri(options, engine));
   const cri = undo.use(connectCri(socketPath));
   const stream = cri.raw.runtime.getContainerEvents({});
   const heard: ContainerEventResponse[] = [];
