@@ -85,7 +85,8 @@ test("a full disk under the log ends no tail, tears no line, and loses nothing o
   await using request = await files();
   const podFolder = join(request.folder, "pod");
   await mounted(podFolder, "256k", async () => {
-    const logs = createConsoleLogs({ activePollMs: 5 }, { clock, log: quiet });
+    // A piece is written whole or not at all: here smaller than the room that is left, so that the disk fills midway.
+    const logs = createConsoleLogs({ activePollMs: 5, readBytes: 64 << 10 }, { clock, log: quiet });
     await using _logs = logs;
     await logs.follow(request, never);
     await writeFile(join(podFolder, "ballast"), Buffer.alloc(160 << 10));
