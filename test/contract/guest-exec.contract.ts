@@ -80,7 +80,9 @@ export function guestExecContract(get: () => GuestExecUnderTest, { hasStdin, lar
     );
   });
 
-  test.runIf(hasStdin)("input arrives whole, and its end is seen", async () => {
+  if (!hasStdin) return; // a way without input promises nothing of it
+
+  test("input arrives whole, and its end is seen", async () => {
     const chunk = Buffer.alloc(64 << 10, "x");
     const chunks = Array.from({ length: Math.ceil(largeBytes / chunk.length) }, () => chunk);
     const stdout = new Sink();
@@ -90,7 +92,7 @@ export function guestExecContract(get: () => GuestExecUnderTest, { hasStdin, lar
     expect(stdout.text().trim()).toBe(`${chunks.length * chunk.length}`);
   });
 
-  test.runIf(hasStdin)("a command that leaves its input unread ends all the same", async () => {
+  test("a command that leaves its input unread ends all the same", async () => {
     const stdin = new Readable({ read() {} }); // never ends
     stdin.push("unread");
     expect(await get().exec.run(get().target, { argv: ["true"], isTty: false }, { stdin }, soon())).toBe(0);
