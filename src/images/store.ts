@@ -11,7 +11,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import { Catalog } from "./catalog.ts";
-import { SpaceLedger } from "./disk-space.ts";
+import { freeShareOf, SpaceLedger } from "./disk-space.ts";
 import { layoutOf, makeFolders, measure, type StoreLayout } from "./layout.ts";
 import { fingerprintOf } from "./oci/credentials.ts";
 import type { ImageOptions } from "./options.ts";
@@ -27,6 +27,10 @@ import { checkNames, limitBacktracking, sourceOf } from "./translation.ts";
 
 /** How long what is left of a cut download is kept for whoever goes on with it. */
 const PARTIAL_MAX_AGE_MS = 7 * 24 * 60 * 60 * 1000;
+/** The same where room is scarce: the kubelet comes back within five minutes, or not at all. */
+const SCARCE_MAX_AGE_MS = 10 * 60 * 1000;
+/** Of the file system: more than the kubelet begins to evict at (15 %), so that no pod has to go for a dead download. */
+const SCARCE_SHARE = 0.2;
 
 export interface ImageStoreParts {
   readonly run: Run;
@@ -138,13 +142,16 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
   }
 
   async usage(): Promise<FilesystemUsage> {
+    await this.collectPartials();
     return { mountpoint: await mountPointOf(this.#layout.rootPath), ...(await measure(this.#layout)) };
   }
 
   /** What cut downloads left stays for those who come back soon. */
   async collectPartials(): Promise<void> {
     const { partials, clock, log } = this.#fetching;
-    const files = await partials.collect({ olderThanMs: clock.nowMs() - PARTIAL_MAX_AGE_MS });
+    const isScarce = (await freeShareOf(this.#layout.rootPath)) < SCARCE_SHARE;
+    const maxAgeMs = isScarce ? SCARCE_MAX_AGE_MS : PARTIAL_MAX_AGE_MS;
+    const files = await partials.collect({ olderThanMs: clock.nowMs() - maxAgeMs });
     if (files > 0) log.info("unfinished downloads removed", { files });
   }
 
