@@ -178,7 +178,7 @@ async function take(
       },
     });
     meter.done(lengthBytes ?? blob.lengthBytes);
-    await checkWithQemuImg(image, file.path, blob, parts.run, signal);
+    await checkWithQemuImg({ image, path: file.path, blob }, parts.run, signal);
     const packed = plain.packedDigest === undefined ? {} : { packedDigest: plain.packedDigest() };
     return { kind: "received", path: file.path, blob, validators, ...packed };
   } catch (error) {

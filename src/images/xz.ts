@@ -1,10 +1,10 @@
-// The xz program as a stream: nobody's rights, little memory, killed when it is no longer wanted.
+// The xz program as a stream: in a sandbox, with little memory, killed when it is no longer wanted.
 
 import { spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { SYSTEM_PATH } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
-import { sandboxed } from "./sandbox.ts";
+import { isSandboxFailure, SANDBOX_PACKAGES, sandboxed } from "./sandbox.ts";
 
 /** `xz -9` needs 65 MiB to unpack; the dictionary could be told to be 4 GiB. */
 const MEMORY_MIB = 256;
@@ -48,10 +48,10 @@ export function spawnXz(refuse: (finding: string) => Error, signal: AbortSignal)
       signal.throwIfAborted();
       if (code === 0) return;
       const why = said.split("\n")[0]?.slice(0, 300) ?? "";
-      if (typeof code === "number" && code !== 126 && code !== 127) throw refuse(`is broken xz data (${why})`);
+      if (typeof code === "number" && !isSandboxFailure(code, said)) throw refuse(`is broken xz data (${why})`);
       throw new VmletError(
         { code: "TOOL_FAILED", tool: "xz", exitCode: typeof code === "number" ? code : null },
-        `xz cannot be run (${why || code}); install xz-utils and util-linux`,
+        `xz cannot be run (${why || code}); install xz-utils, ${SANDBOX_PACKAGES}`,
       );
     },
     [Symbol.asyncDispose]: async () => {

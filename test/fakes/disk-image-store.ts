@@ -81,7 +81,7 @@ export const agreeingQemuImg =
   (virtualSizeBytes: number): Run =>
   async (_file, args) => {
     const format = args[args.indexOf("-f") + 1];
-    const stdout = Buffer.from(JSON.stringify({ format, "virtual-size": virtualSizeBytes }));
+    const stdout = Buffer.from(JSON.stringify({ format, "virtual-size": virtualSizeBytes, "check-errors": 0 }));
     return { exitCode: 0, signalName: null, stdout, stderr: "", truncated: false };
   };
 

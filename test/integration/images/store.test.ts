@@ -51,8 +51,11 @@ test("qemu-img reads a downloaded file as nobody, who can read it and cannot wri
   await using under = await openDiskStore({ run: noting });
   under.server.serve("/image", qcow2());
   const { digest } = await under.store.pull(under.server.nameOf("/image"), signal);
-  expect(ran).toHaveLength(1);
-  expect(ran[0]).toEqual(expect.arrayContaining(["prlimit", "setpriv", "--reuid=65534", "-f", "qcow2"]));
+  expect(ran.map((tool) => tool.slice(tool.indexOf("qemu-img")))).toEqual([
+    ["qemu-img", "info", "--output=json", "-f", "qcow2", "/file"],
+    ["qemu-img", "check", "--output=json", "-f", "qcow2", "/file"],
+  ]);
+  for (const tool of ran) expect(tool).toEqual(expect.arrayContaining(["bwrap", "prlimit", "setpriv"]));
   const { path } = await under.store.hold(digest, newMachineId(), signal);
   const as = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
   expect((await run("setpriv", [...as, "head", "-c", "4", path], {}, signal)).stdout.toString("latin1")).toBe(
@@ -61,6 +64,22 @@ test("qemu-img reads a downloaded file as nobody, who can read it and cannot wri
   expect((await run("setpriv", [...as, "sh", "-c", 'echo x >> "$1"', "sh", path], {}, signal)).exitCode).not.toBe(0);
   const { uid, gid, mode } = await stat(path);
   expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 0, gid: 0, mode: 0o444 });
+});
+
+test("a qcow2 whose tables contradict each other is refused; one that only wastes clusters is taken", async () => {
+  await using under = await openDiskStore();
+  const [broken, wasteful] = [qcow2(), Buffer.concat([qcow2(), Buffer.alloc(65_536)])];
+  broken.writeUInt16BE(0, 2 * 65_536 + 3 * 2); // nobody uses the L1 table, say the reference counts
+  wasteful.writeUInt16BE(1, 2 * 65_536 + 4 * 2); // somebody uses the last cluster, say they
+  under.server.serve("/broken", broken);
+  under.server.serve("/wasteful", wasteful);
+  await expect(under.store.pull(under.server.nameOf("/broken"), signal)).rejects.toMatchObject({
+    failure: {
+      code: "IMAGE_REFUSED",
+      finding: expect.stringMatching(/^has \d+ errors in its tables for qemu-img check/),
+    },
+  });
+  expect(await under.store.pull(under.server.nameOf("/wasteful"), signal)).toMatchObject({ format: "qcow2" });
 });
 
 test("an announced download larger than the free space is refused before a byte of it is written", async () => {

@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
+import type { Finished, Run } from "../../../src/lib/spawn.ts";
 import { qcow2, raw } from "../../fakes/disk-image.ts";
 import { agreeingQemuImg, type DiskStoreFixture, openDiskStore } from "../../fakes/disk-image-store.ts";
 import type { Answer } from "../../fakes/web-server.ts";
@@ -334,17 +335,36 @@ test.each([
   });
 });
 
-test("a qemu-img that is not installed is a failed tool, not a bad image", async () => {
-  const run = async () => ({
-    exitCode: 127,
-    signalName: null,
-    stdout: Buffer.alloc(0),
-    stderr: "no",
-    truncated: false,
-  });
+test.each<[string, Partial<Finished>]>([
+  ["errors", { exitCode: 2, stdout: Buffer.from('{"check-errors":0,"corruptions":3}') }],
+  ["what it cannot read", { exitCode: 0, stdout: Buffer.from('{"check-errors":1}') }],
+  ["too much to look at", { exitCode: 137 }],
+  ["nonsense", { exitCode: 0, stdout: Buffer.from("{}") }],
+])("a file in whose tables qemu-img finds %s is refused", async (_, told) => {
+  const agree = agreeingQemuImg(64 * MIB);
+  const run: Run = async (file, args, options, inner) => {
+    const agreed = await agree(file, args, options, inner);
+    return args.includes("check") ? { ...agreed, stdout: Buffer.alloc(0), ...told } : agreed;
+  };
   await using under = await openDiskStore({ run });
   under.server.serve("/image", good);
-  const expected = { failure: { code: "TOOL_FAILED", tool: "qemu-img" }, message: /install qemu-utils/ };
+  await expectFailure(under, under.server.nameOf("/image"), {
+    failure: { code: "IMAGE_REFUSED" },
+    message: /the file (has \d errors in its tables|cannot be checked by qemu-img)/,
+  });
+});
+
+const ended = { signalName: null, stdout: Buffer.alloc(0), truncated: false };
+
+test.each<[string, Run]>([
+  ["qemu-img", async () => ({ ...ended, exitCode: 127, stderr: "setpriv: failed to execute qemu-img" })],
+  ["bubblewrap", async () => Promise.reject(new Error("spawn bwrap ENOENT"))],
+  ["a right to mount", async () => ({ ...ended, exitCode: 1, stderr: "bwrap: No permissions to make a namespace" })],
+])("a node without %s is told what to install; the image is not blamed", async (_, run) => {
+  await using under = await openDiskStore({ run });
+  under.server.serve("/image", good);
+  const message = /qemu-img cannot be run \(.+\); install qemu-utils, bubblewrap and util-linux/;
+  const expected = { failure: { code: "TOOL_FAILED", tool: "qemu-img" }, message };
   await expectFailure(under, under.server.nameOf("/image"), expected);
 });
 
