@@ -1,6 +1,8 @@
 // npm run docs: docs/metrics.md from the metrics themselves.
 
 import { writeFileSync } from "node:fs";
+import type { Registry } from "prom-client";
+import { RouterMetrics } from "../src/router/metrics.ts";
 import { Metrics } from "../src/telemetry/metrics.ts";
 
 const HEAD = `# Metrics and health
@@ -26,6 +28,16 @@ an address of the node. When the port is taken the daemon serves CRI all the sam
 |---|---|---|---|
 `;
 
+const ROUTER_HEAD = `
+## The router
+
+[\`vmlet router\`](router.md) serves the same three paths on \`router.metrics.listen\`, \`127.0.0.1:10281\` unless told otherwise. Beside
+what follows, it has the figures of its process (\`process_…\`) as above. Its \`/readyz\` names a runtime that does not answer.
+
+| metric | type | labels | what it is |
+|---|---|---|---|
+`;
+
 const FOOT = `
 Durations are histograms: \`histogram_quantile(0.99, sum by (le, method) (rate(vmlet_rpc_duration_seconds_bucket[5m])))\` is
 the 99th percentile by method. A \`method\` is CRI's name for it, or \`vmlet.v1.\` and ours; a \`code\` is
@@ -41,9 +53,13 @@ interface Described {
 }
 
 export function renderMetricsDocs(): string {
-  const metrics = new Metrics("0").registry.getMetricsAsArray() as unknown as readonly Described[];
-  return `${HEAD}${metrics.map(row).join("\n")}\n${FOOT}`;
+  const ofDaemon = described(new Metrics("0").registry);
+  const ofRouter = described(new RouterMetrics("0").registry).filter(({ name }) => name.startsWith("vmlet_router"));
+  return `${HEAD}${ofDaemon.map(row).join("\n")}\n${ROUTER_HEAD}${ofRouter.map(row).join("\n")}\n${FOOT}`;
 }
+
+const described = (registry: Registry): readonly Described[] =>
+  registry.getMetricsAsArray() as unknown as readonly Described[];
 
 function row({ name, help, type, labelNames }: Described): string {
   return `| \`${name}\` | ${type} | ${labelNames.map((label) => `\`${label}\``).join(", ")} | ${help} |`;

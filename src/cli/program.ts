@@ -9,8 +9,12 @@ import { addPs } from "./ps.ts";
 import { addPull } from "./pull.ts";
 import { addVersion } from "./version.ts";
 
+/** What the router reads of the configuration, beside the prefixes of registries. */
+const ROUTER_SETTINGS = new Set(["router", "socketPath", "logLevel"]);
+
 export interface Verbs {
-  serve(source: ConfigSource): Promise<void>;
+  readonly serve: (source: ConfigSource) => Promise<void>;
+  readonly router: (source: ConfigSource) => Promise<void>;
 }
 
 export function createProgram(version: string, verbs: Verbs, io: Io): Command {
@@ -18,7 +22,23 @@ export function createProgram(version: string, verbs: Verbs, io: Io): Command {
     .description("A Kubernetes container runtime whose containers are virtual machines")
     .version(version)
     .showHelpAfterError();
-  addServe(program, verbs);
+  const settings = listSettings().filter((setting) => setting.isScalar);
+  addDaemon(
+    program
+      .command("serve")
+      .description("Serve CRI on a unix socket until SIGTERM or SIGINT; machines go on without it"),
+    settings.filter(({ path }) => path[0] !== "router"),
+    verbs.serve,
+  );
+  addDaemon(
+    program
+      .command("router")
+      .description(
+        "Stand between the kubelet and two runtimes: machines to vmlet, everything else to containerd or CRI-O",
+      ),
+    settings.filter(({ path: [section = ""] }) => ROUTER_SETTINGS.has(section)),
+    verbs.router,
+  );
   addPs(program, io);
   addImages(program, io);
   addPull(program, io);
@@ -27,25 +47,21 @@ export function createProgram(version: string, verbs: Verbs, io: Io): Command {
 }
 
 /** Every setting that is one value has a flag. */
-function addServe(program: Command, verbs: Verbs): void {
-  const settings = listSettings().filter((setting) => setting.isScalar);
-  const serve = program
-    .command("serve")
-    .description("Serve CRI on a unix socket until SIGTERM or SIGINT; machines go on without it")
-    .option("--config <path>", `configuration file (default: ${DEFAULT_CONFIG_PATH} if it exists)`);
+function addDaemon(command: Command, settings: readonly Setting[], run: (source: ConfigSource) => Promise<void>): void {
+  command.option("--config <path>", `configuration file (default: ${DEFAULT_CONFIG_PATH} if it exists)`);
   const options = new Map<Option, Setting>();
   for (const setting of settings) {
     const option = optionOf(setting);
     options.set(option, setting);
-    serve.addOption(option);
+    command.addOption(option);
   }
-  serve.action(async (given: Readonly<Record<string, unknown>>) => {
+  command.action(async (given: Readonly<Record<string, unknown>>) => {
     const overrides = [...options].flatMap(([option, setting]): Override[] => {
       const value = given[option.attributeName()];
       return value === undefined ? [] : [{ flag: flagOf(setting), path: setting.path, value: valueOf(setting, value) }];
     });
     const configPath = given["config"];
-    await verbs.serve(typeof configPath === "string" ? { configPath, overrides } : { overrides });
+    await run(typeof configPath === "string" ? { configPath, overrides } : { overrides });
   });
 }
 

@@ -9,6 +9,7 @@ import { kernelSection } from "./kernel.ts";
 import { libvirtSection } from "./libvirt.ts";
 import { machineSection } from "./machine.ts";
 import { metricsSection } from "./metrics.ts";
+import { routerSection } from "./router.ts";
 
 export const configSchema = z.strictObject({
   socketPath: absolutePath().default("/run/vmlet/vmlet.sock").describe("Unix socket on which CRI is served, mode 0600"),
@@ -31,6 +32,7 @@ export const configSchema = z.strictObject({
   machine: machineSection,
   console: consoleSection,
   metrics: metricsSection,
+  router: routerSection,
 });
 
 /** What is in effect: flags over file over defaults. Frozen to the last level, whatever the type of a list says. */

@@ -1,11 +1,10 @@
 // The gRPC server on the unix socket that the kubelet connects to.
 
-import { chmod, lstat, mkdir, rm } from "node:fs/promises";
-import { createConnection } from "node:net";
-import { dirname } from "node:path";
+import { chmod, rm } from "node:fs/promises";
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Engine } from "../engine/engine.ts";
 import { ImageServiceService, RuntimeServiceService } from "../gen/runtime.ts";
+import { freeSocketPath } from "../lib/socket-path.ts";
 import { VmletError } from "../model/failure.ts";
 import { imageService, runtimeService, type ServiceOptions } from "./services.ts";
 
@@ -31,7 +30,8 @@ export async function serveCri(
   more: readonly MoreService[] = [],
 ): Promise<AsyncDisposable> {
   const { socketPath } = options;
-  await makeRoomFor(socketPath);
+  const why = await freeSocketPath(socketPath);
+  if (why !== undefined) throw socketRefused(socketPath, why);
   const server = new Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
@@ -56,28 +56,8 @@ export async function serveCri(
   };
 }
 
-/** Removes a dead daemon's socket; refuses to take a living one's. */
-async function makeRoomFor(socketPath: string): Promise<void> {
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
-  const found = await lstat(socketPath).catch(() => undefined);
-  if (!found) return;
-  const refuse = (what: string): VmletError =>
-    new VmletError(
-      { code: "CONFIG_INVALID", path: socketPath, field: "socketPath" },
-      `socketPath: ${socketPath} ${what}`,
-    );
-  if (!found.isSocket()) throw refuse("is there and is no socket; remove it or choose another path");
-  if (await answers(socketPath)) throw refuse("is served by another process; stop that one first");
-  await rm(socketPath, { force: true });
-}
-
-async function answers(socketPath: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = createConnection(socketPath);
-  socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
-  const answer = await promise;
-  socket.destroy();
-  return answer;
+function socketRefused(path: string, why: string): VmletError {
+  return new VmletError({ code: "CONFIG_INVALID", path, field: "socketPath" }, `socketPath: ${path} ${why}`);
 }
 
 async function bind(server: Server, socketPath: string): Promise<void> {

@@ -1,7 +1,8 @@
 // The import law of src/: a folder may import what its row names, and itself. Moving an arrow is an edit here.
 
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  "main.ts": ["daemon.ts", "config", "cli", "telemetry", "lib"],
+  "main.ts": ["run.ts", "daemon.ts", "router", "config", "cli", "lib"],
+  "run.ts": ["config", "telemetry", "ports", "lib"],
   "daemon.ts": ["*"],
   lib: [],
   model: ["lib"],
@@ -17,6 +18,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   guest: ["ports", "model", "lib"],
   console: ["ports", "model", "lib"],
   streaming: ["ports", "model", "lib"],
+  router: ["ports", "lib", "gen", "config", "telemetry"],
   store: ["ports", "model", "lib"],
   config: ["model", "lib"],
   telemetry: ["ports", "lib"],

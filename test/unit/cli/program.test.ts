@@ -3,13 +3,19 @@ import { terminalIo } from "../../../src/cli/io.ts";
 import { createProgram } from "../../../src/cli/program.ts";
 import { type ConfigSource, parseConfig } from "../../../src/config/load.ts";
 
-async function sourceOf(...argv: string[]): Promise<ConfigSource> {
+const sourceOf = async (...argv: string[]): Promise<ConfigSource> => await sourceOfVerb("serve", ...argv);
+
+async function sourceOfVerb(verb: "serve" | "router", ...argv: string[]): Promise<ConfigSource> {
   let seen: ConfigSource | undefined;
-  const serve = async (source: ConfigSource): Promise<void> => {
+  const note = async (source: ConfigSource): Promise<void> => {
     seen = source;
   };
-  await createProgram("0", { serve }, terminalIo()).parseAsync(["serve", ...argv], { from: "user" });
-  if (seen === undefined) throw new Error("serve was not called");
+  const other = async (): Promise<void> => {
+    throw new Error(`not ${verb}`);
+  };
+  const verbs = { serve: other, router: other, [verb]: note };
+  await createProgram("0", verbs, terminalIo()).parseAsync([verb, ...argv], { from: "user" });
+  if (seen === undefined) throw new Error(`${verb} was not called`);
   return seen;
 }
 
@@ -31,4 +37,11 @@ test("a flag sets the setting that it is named after, as the kind that the schem
   expect(config.images.allowHttp).toBe(true);
   expect(config.machine.defaultMemoryBytes).toBe(2 ** 30);
   expect(config.logLevel).toBe("debug");
+});
+
+test("the router has its own settings as flags, and where vmlet is", async () => {
+  const flags = ["--router-socket-path=/run/r.sock", "--router-answer-within-ms=50", "--socket-path=/run/v.sock"];
+  const config = parseConfig("", "/c.yaml", (await sourceOfVerb("router", ...flags)).overrides);
+  expect(config.router).toMatchObject({ socketPath: "/run/r.sock", answerWithinMs: 50 });
+  expect(config.socketPath).toBe("/run/v.sock");
 });

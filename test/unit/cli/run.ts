@@ -39,8 +39,8 @@ export async function runCli(argv: readonly string[], options: RunOptions = {}):
   const [stdout, stderr] = [new Kept(options.columns), new Kept(options.columns)];
   const signal = options.signal ?? AbortSignal.timeout(20_000);
   const io = { stdin: Readable.from([Buffer.from(options.stdin ?? "")]), stdout, stderr, signal } as unknown as Io;
-  const serve = async (): Promise<void> => {};
-  const error = await createProgram("1.2.3", { serve }, io)
+  const nothing = async (): Promise<void> => {};
+  const error = await createProgram("1.2.3", { serve: nothing, router: nothing }, io)
     .parseAsync(argv, { from: "user" })
     .then(
       () => undefined,

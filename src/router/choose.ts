@@ -1,0 +1,64 @@
+// Which of the two runtimes a call is for.
+
+import { messageAt, textAt } from "./fields.ts";
+import type { Route } from "./methods.ts";
+import type { Runtime } from "./runtime.ts";
+
+export interface Runtimes {
+  /** containerd or CRI-O: everything that is not known to be a machine's. */
+  readonly containers: Runtime;
+  readonly machines: Runtime;
+}
+
+export interface ChooseOptions {
+  /** Runtime handlers that are machines'. */
+  readonly handlers: readonly string[];
+  /** Beginnings of image names that are machines'. */
+  readonly imagePrefixes: readonly string[];
+}
+
+/** ImageSpec. */
+const IMAGE_FIELD = 1;
+const IMAGE_NAME_FIELD = 1;
+const IMAGE_HANDLER_FIELD = 19;
+/** Of PullImageRequest, and on to PodSandboxConfig's metadata.uid. */
+const PULL_POD_UID_PATH = [3, 1, 2];
+const ID_FIELD = 1;
+
+export type ChoosingRoute = Extract<Route, { by: "handler" | "id" | "image" }>;
+
+/** Undefined: the id is not known, and whoever made it can be asked. @throws when the request is malformed. */
+export function choose(
+  route: ChoosingRoute,
+  request: Uint8Array,
+  runtimes: Runtimes,
+  options: ChooseOptions,
+): Runtime | undefined {
+  const { containers, machines } = runtimes;
+  if (route.by === "handler") return options.handlers.includes(textAt(request, route.field)) ? machines : containers;
+  if (route.by === "image") return chooseByImage(request, runtimes, options);
+  const id = textAt(request, ID_FIELD);
+  return [machines, containers].find(({ saved: { mirror } }) => mirror.find(route.of, id) !== undefined);
+}
+
+/** A name says it first, then an id that one of them has, then what the kubelet adds: handler, pod. */
+function chooseByImage(
+  request: Uint8Array,
+  { containers, machines }: Runtimes,
+  { handlers, imagePrefixes }: ChooseOptions,
+): Runtime {
+  const image = messageAt(request, IMAGE_FIELD);
+  const name = textAt(image, IMAGE_NAME_FIELD);
+  if (imagePrefixes.some((prefix) => name.startsWith(prefix))) return machines;
+  if (hasImage(containers, name)) return containers;
+  if (hasImage(machines, name)) return machines;
+  const handler = textAt(image, IMAGE_HANDLER_FIELD);
+  if (handler !== "") return handlers.includes(handler) ? machines : containers;
+  return machines.saved.mirror.hasPodOf(textAt(request, ...PULL_POD_UID_PATH)) ? machines : containers;
+}
+
+/** By its id, or what crictl shows of one. */
+function hasImage({ saved: { mirror } }: Runtime, name: string): boolean {
+  const id = /^[0-9a-f]{8,64}$/.test(name) ? `sha256:${name}` : name;
+  return id.startsWith("sha256:") && mirror.find("Image", id) !== undefined;
+}

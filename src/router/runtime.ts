@@ -1,0 +1,168 @@
+// One runtime as the router uses it: asked within a limit, remembered where it does not answer.
+
+import type { IncomingHttpHeaders } from "node:http2";
+import type { Logger } from "../ports/logger.ts";
+import type { Backend } from "./backend.ts";
+import { CODE, RpcError } from "./grpc.ts";
+import { type Kind, LIST_PATH } from "./methods.ts";
+import type { SavedMirror } from "./mirror-file.ts";
+
+/** What waits for a runtime that was too slow the last time: long enough for one that has recovered. */
+const LATE_LIMIT_MS = 20;
+const SHARE_OF_TIMEOUT = 0.8;
+
+export interface Question {
+  readonly path: string;
+  readonly request: Uint8Array;
+  readonly metadata: IncomingHttpHeaders;
+  /** What is listed, where it is remembered item by item. */
+  readonly kind?: Kind | undefined;
+  /** What the caller gives it all in all; some of that is for answering from memory. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface RuntimeOptions {
+  /** How long a list waits for it. */
+  readonly answerWithinMs: number;
+}
+
+export interface RuntimeParts {
+  readonly backend: Backend;
+  readonly saved: SavedMirror;
+  readonly log: Logger;
+  /** A list was answered from memory. */
+  readonly onStale: (runtime: string, path: string) => void;
+  /** It was asked, and answered or not. */
+  readonly onReach: (runtime: string, isUp: boolean) => void;
+}
+
+export class Runtime {
+  readonly backend: Backend;
+  readonly saved: SavedMirror;
+  readonly #options: RuntimeOptions;
+  readonly #log: Logger;
+  readonly #onStale: RuntimeParts["onStale"];
+  readonly #onReach: RuntimeParts["onReach"];
+  #isLate = false;
+  #isDown = false;
+
+  constructor(options: RuntimeOptions, { backend, saved, log, onStale, onReach }: RuntimeParts) {
+    this.#options = options;
+    this.backend = backend;
+    this.saved = saved;
+    this.#log = log;
+    this.#onStale = onStale;
+    this.#onReach = onReach;
+  }
+
+  get name(): string {
+    return this.backend.name;
+  }
+
+  /** Whether it did not answer when it was last asked. */
+  get isDown(): boolean {
+    return this.#isDown;
+  }
+
+  /** The one answer of a call. @throws RpcError, UNAVAILABLE also where it does not answer in time. */
+  async ask(question: Question, signal: AbortSignal): Promise<Uint8Array> {
+    return Buffer.concat(await this.#askWithin(question, signal));
+  }
+
+  /**
+   * The messages that a list call is answered by, from memory while the runtime cannot be asked.
+   * @throws RpcError where the runtime does answer, with an error.
+   */
+  async list(question: Question, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+    const { path, request, kind } = question;
+    const { mirror } = this.saved;
+    const changesBefore = mirror.changes;
+    try {
+      const messages = await this.#askWithin(question, signal);
+      if (kind === undefined) mirror.keepAnswer(path, request, messages);
+      else {
+        const list = messages.length === 1 ? (messages[0] as Uint8Array) : Buffer.concat(messages);
+        mirror.learn(kind, list, { isWhole: request.length === 0 && mirror.changes === changesBefore });
+      }
+      return messages;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof RpcError) || error.code !== CODE.UNAVAILABLE) throw error;
+      return this.remembered(question);
+    }
+  }
+
+  /** What it answered last, or would have. */
+  remembered({ path, request, kind }: Question): readonly Uint8Array[] {
+    const { mirror } = this.saved;
+    this.#onStale(this.name, path);
+    return kind === undefined ? mirror.lastAnswer(path, request) : [mirror.answer(kind, request)];
+  }
+
+  /** Asks for all it has, so that ids are known. What it does not answer stays as it is known. */
+  async learn(signal: AbortSignal): Promise<void> {
+    const kinds = Object.keys(LIST_PATH) as Kind[];
+    await Promise.all(
+      kinds.map(async (kind) => {
+        const question = { path: LIST_PATH[kind], request: new Uint8Array(), metadata: {}, kind };
+        await this.list(question, signal).catch(() => {});
+      }),
+    );
+  }
+
+  async #askWithin(
+    { path, request, metadata, timeoutMs = Number.POSITIVE_INFINITY }: Question,
+    signal: AbortSignal,
+  ): Promise<Uint8Array[]> {
+    const { answerWithinMs } = this.#options;
+    const limitMs = this.#isLate ? LATE_LIMIT_MS : Math.min(answerWithinMs, timeoutMs * SHARE_OF_TIMEOUT);
+    signal.throwIfAborted();
+    const giveUp = new AbortController();
+    const onAbort = (): void => giveUp.abort(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const answering = this.#collect(path, request, metadata, giveUp.signal);
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      reject(this.backend.unavailable(new Error(`no answer within ${limitMs} ms`)));
+      // It is left to answer after all, whatever its caller does now: that tells that it is back. Not for ever.
+      signal.removeEventListener("abort", onAbort);
+      setTimeout(() => giveUp.abort(), answerWithinMs).unref();
+      this.#isLate = true;
+      this.#note(true);
+    }, limitMs);
+    try {
+      return await Promise.race([answering, late]);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #collect(
+    path: string,
+    request: Uint8Array,
+    metadata: IncomingHttpHeaders,
+    signal: AbortSignal,
+  ): Promise<Uint8Array[]> {
+    try {
+      const messages = await Array.fromAsync(this.backend.stream(path, request, metadata, signal));
+      this.#isLate = false;
+      this.#note(false);
+      return messages;
+    } catch (error) {
+      if (!signal.aborted && error instanceof RpcError) {
+        if (error.code !== CODE.UNAVAILABLE) this.#isLate = false;
+        this.#note(error.code === CODE.UNAVAILABLE);
+      }
+      throw error;
+    }
+  }
+
+  #note(isDown: boolean): void {
+    this.#onReach(this.name, !isDown);
+    if (isDown === this.#isDown) return;
+    this.#isDown = isDown;
+    if (isDown) this.#log.error("runtime does not answer; its lists are given from memory", { runtime: this.name });
+    else this.#log.info("runtime answers", { runtime: this.name });
+  }
+}

@@ -1,0 +1,320 @@
+import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ContainerEventType, ContainerState, PodSandboxState } from "../../../src/gen/runtime.ts";
+import { FUTURE_SERVICE } from "../../fakes/cri-runtime.ts";
+import { poll } from "../../node/poll.ts";
+import { type Caller, Site } from "./site.ts";
+
+const CODE = { DEADLINE_EXCEEDED: 4, NOT_FOUND: 5, UNIMPLEMENTED: 12, UNAVAILABLE: 14 };
+const MACHINE_IMAGE = "vmlet.dev/oci/registry/debian";
+let site: Site;
+let call: Caller["call"];
+let client: Caller;
+
+beforeEach(async () => {
+  site = await Site.open();
+  client = site.client();
+  call = client.call;
+});
+afterEach(async () => await site[Symbol.asyncDispose]());
+
+async function runPod(runtimeHandler: "" | "vmlet", name: string = runtimeHandler): Promise<string> {
+  const metadata = { name, uid: `uid-${name}`, namespace: "default", attempt: 0 };
+  const { podSandboxId } = await call("RunPodSandbox", { config: { metadata, labels: { app: name } }, runtimeHandler });
+  return podSandboxId;
+}
+
+async function runContainer(podSandboxId: string, image: string): Promise<string> {
+  await call("PullImage", { image: { image } });
+  const config = { metadata: { name: "main", attempt: 0 }, image: { image } };
+  const { containerId } = await call("CreateContainer", { podSandboxId, config });
+  await call("StartContainer", { containerId });
+  return containerId;
+}
+
+const idsOf = (items: readonly { id: string }[]): string[] => items.map(({ id }) => id);
+const listPods = async (filter = {}): Promise<string[]> => idsOf((await call("ListPodSandbox", filter)).items);
+const until = async (what: string, ask: () => unknown): Promise<unknown> =>
+  await poll(() => ask() || undefined, { what, limitMs: 5_000, everyMs: 10 }, AbortSignal.timeout(10_000));
+
+describe("where a call goes", () => {
+  test("a pod goes to the runtime whose handler it names, and every later call follows its id", async () => {
+    const [machine, container] = [await runPod("vmlet"), await runPod("", "web")];
+    expect(site.machines.pods.has(machine)).toBe(true);
+    expect(site.containers.pods.has(container)).toBe(true);
+    const vm = await runContainer(machine, MACHINE_IMAGE);
+    await runContainer(container, "nginx");
+    expect(await call("Exec", { containerId: vm })).toEqual({ url: "http://127.0.0.1:1/vmlet" });
+    await call("StopPodSandbox", { podSandboxId: machine });
+    expect(site.machines.called("StopPodSandbox")).toHaveLength(1);
+    expect(site.containers.called("StopPodSandbox")).toHaveLength(0);
+  });
+
+  test("an id may be given by its beginning", async () => {
+    const id = await runPod("vmlet");
+    expect((await call("PodSandboxStatus", { podSandboxId: id.slice(0, 9) }).catch((error) => error)).details).toMatch(
+      /^vmlet has no/, // the fake takes whole ids only: what counts is who was asked
+    );
+  });
+
+  test("an id that was made behind the router's back is found by asking both", async () => {
+    site.machines.pods.set("b".repeat(64), {
+      id: "b".repeat(64),
+      metadata: undefined,
+      state: PodSandboxState.SANDBOX_READY,
+      createdAt: 1n,
+      labels: {},
+      annotations: {},
+      runtimeHandler: "vmlet",
+    });
+    await call("StopPodSandbox", { podSandboxId: "b".repeat(64) });
+    expect(site.machines.called("StopPodSandbox")).toHaveLength(1);
+  });
+
+  test("an id that nobody has is the containers' to answer", async () => {
+    await expect(call("PodSandboxStatus", { podSandboxId: "nobody" })).rejects.toMatchObject({
+      code: CODE.NOT_FOUND,
+      details: "containerd has no nobody",
+    });
+  });
+
+  test.each([
+    ["its name", { image: { image: MACHINE_IMAGE } }],
+    ["a prefix of registries", { image: { image: "quay.io/containerdisks/debian:12" } }],
+    ["the handler that the kubelet adds", { image: { image: "web", runtimeHandler: "vmlet" } }],
+  ])("an image is pulled by the machines' runtime because of %s", async (_why, request) => {
+    await call("PullImage", request);
+    expect(site.machines.called("PullImage")).toHaveLength(1);
+    expect(site.containers.called("PullImage")).toHaveLength(0);
+  });
+
+  test("any other image is containers', unless it is pulled for a machine's pod", async () => {
+    await runPod("vmlet");
+    await call("PullImage", { image: { image: "nginx" }, sandboxConfig: { metadata: { uid: "uid-web" } } });
+    expect(site.containers.called("PullImage")).toHaveLength(1);
+    await call("PullImage", { image: { image: "nginx" }, sandboxConfig: { metadata: { uid: "uid-vmlet" } } });
+    expect(site.machines.called("PullImage")).toHaveLength(1);
+  });
+
+  test("an image's id leads to whoever has it", async () => {
+    await call("PullImage", { image: { image: MACHINE_IMAGE } });
+    await call("ListImages");
+    await call("RemoveImage", { image: { image: "sha256:vmlet" } });
+    expect(site.machines.called("RemoveImage")).toHaveLength(1);
+  });
+
+  test("a service of tomorrow is passed on, messages unread, to the containers' runtime", async () => {
+    const Client = makeGenericClientConstructor(FUTURE_SERVICE as never, "Future");
+    const future = new Client(`unix:${site.socketPath}`, credentials.createInsecure()) as unknown as {
+      tell(request: unknown, done: (error: unknown, answer: unknown) => void): void;
+      close(): void;
+    };
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    future.tell({ text: "hello" }, (error, answer) => (error ? reject(error) : resolve(answer)));
+    expect(await promise).toEqual({ text: "containerd: hello" });
+    future.close();
+  });
+});
+
+describe("what is put together", () => {
+  test("lists have the pods, containers, images and figures of both", async () => {
+    const [machine, container] = [await runPod("vmlet"), await runPod("", "web")];
+    const [vm, web] = [await runContainer(machine, MACHINE_IMAGE), await runContainer(container, "nginx")];
+    expect(await listPods()).toEqual([container, machine]);
+    expect(idsOf((await call("ListContainers")).containers)).toEqual([web, vm]);
+    expect(idsOf((await call("ListImages")).images)).toEqual(["sha256:containerd", "sha256:vmlet"]);
+    const { stats } = await call("ListContainerStats");
+    expect(stats.map(({ attributes }) => attributes?.id)).toEqual([web, vm]);
+  });
+
+  test("a streamed list brings both, message by message", async () => {
+    const ids = [await runPod("", "web"), await runPod("vmlet")];
+    const stream = client.runtime.streamPodSandboxes({ filter: undefined });
+    const pods = (await Array.fromAsync(stream)).flatMap(({ podSandboxes }) => podSandboxes);
+    expect(idsOf(pods)).toEqual(ids);
+  });
+
+  test("a filter holds for both", async () => {
+    const machine = await runPod("vmlet");
+    await runPod("", "web");
+    expect(await listPods({ filter: { labelSelector: { app: "vmlet" } } })).toEqual([machine]);
+  });
+
+  test("the kubelet sees the containers' file systems first", async () => {
+    const { imageFilesystems, containerFilesystems } = await call("ImageFsInfo");
+    const points = [imageFilesystems, containerFilesystems].map((list) => list.map(({ fsId }) => fsId?.mountpoint));
+    expect(points).toEqual([
+      ["containerd", "vmlet"],
+      ["containerd", "vmlet"],
+    ]);
+  });
+
+  test("the status has a condition and a handler for machines", async () => {
+    const { status, runtimeHandlers, info } = await call("Status", { verbose: true });
+    expect(status?.conditions).toMatchObject([
+      { type: "RuntimeReady", status: true },
+      { type: "NetworkReady", status: true },
+      { type: "vmlet.dev/Ready", status: true },
+    ]);
+    expect(runtimeHandlers.map(({ name }) => name)).toEqual(["", "containerd", "vmlet"]);
+    expect(Object.keys(info)).toEqual(["config", "vmlet.dev/config"]);
+  });
+
+  test("events of both come as they happen, and the machines' again after a restart of their runtime", async () => {
+    const events = client.runtime.getContainerEvents({});
+    const seen: string[] = [];
+    events.on("data", ({ containerId }) => seen.push(containerId)).on("error", () => {});
+    const event = (containerId: string) => ({
+      containerId,
+      containerEventType: ContainerEventType.CONTAINER_STARTED_EVENT,
+      createdAt: 1n,
+      podSandboxStatus: undefined,
+      containersStatuses: [],
+    });
+    await until("both are listened to", () => site.containers.listeners === 1 && site.machines.listeners === 1);
+    site.containers.emit(event("web"));
+    site.machines.emit(event("vm"));
+    await until("both events", () => seen.length === 2);
+    await site.machines.kill();
+    await site.machines.start();
+    await until("heard again", () => site.machines.listeners === 1);
+    site.machines.emit(event("again"));
+    await until("the third event", () => seen.includes("again"));
+    events.cancel();
+  });
+});
+
+describe("while the machines' runtime", () => {
+  test("is down, its pods and containers stay in every list, changed as the last calls left them", async () => {
+    const container = await runPod("", "web");
+    const machine = await runPod("vmlet");
+    const vm = await runContainer(machine, MACHINE_IMAGE);
+    await site.machines.kill();
+    expect(await listPods()).toEqual([container, machine]); // no list was asked for before
+    expect((await call("ListContainers")).containers).toMatchObject([
+      { id: vm, podSandboxId: machine, state: ContainerState.CONTAINER_RUNNING, metadata: { name: "main" } },
+    ]);
+    const running = { state: { state: ContainerState.CONTAINER_RUNNING } };
+    expect((await call("ListContainers", { filter: running })).containers).toHaveLength(1);
+    expect(await listPods({ filter: { labelSelector: { app: "vmlet" } } })).toEqual([machine]);
+  });
+
+  test("is down, calls for its pods are UNAVAILABLE, and containers notice nothing", async () => {
+    const machine = await runPod("vmlet");
+    await site.machines.kill();
+    const details = expect.stringContaining(`machines runtime at ${site.machines.socketPath} does not answer`);
+    const gone = { code: CODE.UNAVAILABLE, details };
+    await expect(call("PodSandboxStatus", { podSandboxId: machine })).rejects.toMatchObject(gone);
+    await expect(call("StopPodSandbox", { podSandboxId: machine })).rejects.toMatchObject(gone);
+    await expect(call("PullImage", { image: { image: MACHINE_IMAGE } })).rejects.toMatchObject(gone);
+    await runContainer(await runPod("", "web"), "nginx");
+    await call("UpdateRuntimeConfig", {});
+  });
+
+  test("is down, the node stays ready and says so in a condition, and its handler is not offered", async () => {
+    await site.machines.kill();
+    const { status, runtimeHandlers } = await call("Status");
+    expect(status?.conditions.at(-1)).toMatchObject({
+      type: "vmlet.dev/Ready",
+      status: false,
+      reason: "RuntimeUnavailable",
+    });
+    expect(runtimeHandlers.map(({ name }) => name)).toEqual(["", "containerd"]);
+  });
+
+  test("is down, a restart of the router forgets nothing", async () => {
+    const machine = await runPod("vmlet");
+    await runContainer(machine, MACHINE_IMAGE);
+    await site.machines.kill();
+    await site.stopRouter();
+    await site.startRouter();
+    expect(await listPods()).toEqual([machine]);
+    await expect(call("StopPodSandbox", { podSandboxId: machine })).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
+  });
+
+  test("is down, a pod that was removed before does not come back", async () => {
+    const machine = await runPod("vmlet");
+    await call("StopPodSandbox", { podSandboxId: machine });
+    await call("RemovePodSandbox", { podSandboxId: machine });
+    await site.machines.kill();
+    expect(await listPods()).toEqual([]);
+  });
+
+  test("hangs, lists wait for it once and then no more; it is asked again when it answers", async () => {
+    const machine = await runPod("vmlet");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    site.machines.hang = promise;
+    const startedAtMs = performance.now();
+    for (let times = 0; times < 10; times++) expect(await listPods()).toEqual([machine]);
+    expect(performance.now() - startedAtMs).toBeLessThan(2_000); // ten times the limit would be that
+    site.machines.hang = undefined;
+    resolve();
+    site.machines.pods.clear();
+    await until("the truth again", async () => (await listPods()).length === 0 || undefined);
+  });
+
+  test("hangs, a call of a machine ends with its caller's limit, and a container's is answered", async () => {
+    const machine = await runPod("vmlet");
+    site.machines.hang = new Promise(() => {});
+    const stopping = call("StopPodSandbox", { podSandboxId: machine }, 300);
+    await runPod("", "web");
+    await expect(stopping).rejects.toMatchObject({ code: CODE.DEADLINE_EXCEEDED });
+  });
+
+  test("answers a list with an error, the containers' answer stands", async () => {
+    site.machines.answers.set("ListPodSandbox", () => {
+      throw new Error("broken");
+    });
+    const container = await runPod("", "web");
+    expect(await listPods()).toEqual([container]);
+  });
+});
+
+describe("while the containers' runtime", () => {
+  test("is down, its pods stay in the lists, machines go on, and the node is not ready", async () => {
+    const [container, machine] = [await runPod("", "web"), await runPod("vmlet")];
+    await site.containers.kill();
+    expect(await listPods()).toEqual([container, machine]);
+    await expect(call("Status")).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
+    await runContainer(machine, MACHINE_IMAGE);
+  });
+
+  test("has no such list, the caller is told that, and falls back by itself", async () => {
+    site.containers.answers.set("StreamPodSandboxes", () => {
+      throw Object.assign(new Error("unknown"), { code: CODE.UNIMPLEMENTED });
+    });
+    const stream = client.runtime.streamPodSandboxes({ filter: undefined });
+    await expect(Array.fromAsync(stream)).rejects.toMatchObject({ code: CODE.UNIMPLEMENTED });
+  });
+});
+
+describe("an image on the wrong side", () => {
+  test("of containers, in a machine's pod, is NOT_FOUND with the remedy", async () => {
+    const machine = await runPod("vmlet");
+    await call("PullImage", { image: { image: "nginx" } });
+    const config = { metadata: { name: "main" }, image: { image: "nginx" } };
+    await expect(call("CreateContainer", { podSandboxId: machine, config })).rejects.toMatchObject({
+      code: CODE.NOT_FOUND,
+      details: expect.stringMatching(/image nginx .*vmlet\.dev\/…/),
+    });
+  });
+
+  test("of machines, in a container's pod, is NOT_FOUND with the remedy", async () => {
+    const container = await runPod("", "web");
+    await call("PullImage", { image: { image: MACHINE_IMAGE } });
+    const config = { metadata: { name: "main" }, image: { image: MACHINE_IMAGE } };
+    await expect(call("CreateContainer", { podSandboxId: container, config })).rejects.toMatchObject({
+      code: CODE.NOT_FOUND,
+      details: expect.stringContaining("runtimeClassName"),
+    });
+  });
+});
+
+test("a caller that goes away takes its call along", async () => {
+  site.containers.hang = new Promise(() => {});
+  const waiting = client.runtime.version({ version: "" }, () => {});
+  await until("the call arrived", () => site.containers.called("Version").length === 1);
+  waiting.cancel();
+  site.containers.hang = undefined;
+  expect((await call("Version")).runtimeName).toBe("containerd");
+});
