@@ -46,6 +46,12 @@ export async function freeBytesOf(folderPath: string): Promise<number> {
   return bavail * bsize;
 }
 
+/** 0 to 1: how much of its file system an unprivileged program could still write. */
+export async function freeShareOf(folderPath: string): Promise<number> {
+  const { bavail, blocks } = await statfs(folderPath);
+  return blocks === 0 ? 1 : bavail / blocks;
+}
+
 /** ENOSPC and EDQUOT as our failure; anything else as it came. */
 export async function asDiskFull(error: unknown, folderPath: string, neededBytes: number): Promise<unknown> {
   const code = errorCodeOf(error);

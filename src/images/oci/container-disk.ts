@@ -19,8 +19,9 @@ export interface FoundDisk {
 const FOLDER = "disk";
 const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";
-/** One is wanted; so many removals of others are more than a builder makes. */
-const MAX_HIDING = 10_000;
+/** One is wanted; so many removals of others are more than a builder makes, and so many files than an image has. */
+const MAX_HIDING = 1000;
+const MAX_ENTRIES = 200_000;
 
 /**
  * @param openLayers Each gives the plain tar of a layer; the lowest first. Those below a layer that hides `disk/` whole
@@ -30,8 +31,9 @@ const MAX_HIDING = 10_000;
 export async function findDisk(
   image: string,
   openLayers: readonly (() => AsyncIterable<Uint8Array>)[],
+  maxEntries = MAX_ENTRIES,
 ): Promise<FoundDisk> {
-  const visible = visibleFiles(image, openLayers);
+  const visible = visibleFiles(image, openLayers, maxEntries);
   try {
     const found = await visible.next();
     if (found.done === true) {
@@ -87,15 +89,18 @@ interface Visible {
 async function* visibleFiles(
   image: string,
   openLayers: readonly (() => AsyncIterable<Uint8Array>)[],
+  maxEntries: number,
 ): AsyncGenerator<Visible, void> {
   const hiding = new Set<string>();
+  const budget = { headers: maxEntries };
   for (const [layer, open] of [...openLayers.entries()].toReversed()) {
     if (hiding.has("/") || hiding.has(`/${FOLDER}`) || hiding.has(`/${FOLDER}/`)) return;
     const hidingBelow = new Set<string>();
-    for await (const entry of readTar(image, open())) {
+    for await (const entry of readTar(image, open(), budget)) {
       const hides = hiddenBelow(entry);
       if (hides !== undefined) hidingBelow.add(hides);
-      if (hidingBelow.size > MAX_HIDING) throw refusedContent(image, `it has too many entries under ${FOLDER}/`);
+      if (hiding.size + hidingBelow.size > MAX_HIDING)
+        throw refusedContent(image, `it has too many entries under ${FOLDER}/`);
       if (isUnderDisk(entry) && !isHidden(entry.path, hiding)) yield { entry, layer };
     }
     for (const path of hidingBelow) hiding.add(path);

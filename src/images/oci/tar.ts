@@ -20,6 +20,8 @@ export interface TarEntry {
 const BLOCK_BYTES = 512;
 /** A path has at most 4 KiB, the attributes of a file 64; what is longer would only keep everybody else waiting. */
 const MAX_EXTENDED_BYTES = 256 * 1024;
+/** PATH_MAX. */
+const MAX_PATH_CHARS = 4096;
 
 /** What an extended header says of the entry behind it. */
 interface Extended {
@@ -28,17 +30,28 @@ interface Extended {
   isSparse?: boolean;
 }
 
+/** Shared by the archives of one image: each header takes its time, and a million of them pack into a megabyte. */
+export interface TarBudget {
+  /** That may still be read. */
+  headers: number;
+}
+
 /**
  * The archive's entries in order. Reads `chunks` to their end.
  * @throws IMAGE_REFUSED for what is no tar, and what `chunks` throws.
  */
-export async function* readTar(image: string, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
+export async function* readTar(
+  image: string,
+  chunks: AsyncIterable<Uint8Array>,
+  budget: TarBudget,
+): AsyncGenerator<TarEntry> {
   await using bytes = new ByteReader(image, chunks);
   let extended: Extended = {};
   for (;;) {
     const block = await bytes.block();
     if (block === undefined) return;
     if (block.every((byte) => byte === 0)) return await bytes.skipAll();
+    if (budget.headers-- <= 0) throw refusedContent(image, "its layers have far too many entries");
     const header = readHeader(image, block);
     const { typeFlag } = header;
     if (typeFlag === "x" || typeFlag === "L" || typeFlag === "K") {
@@ -75,6 +88,7 @@ function kindOf(typeFlag: string, path: string): TarEntry["kind"] {
 
 function readPath(image: string, text: string): readonly string[] {
   const parts = text.split("/").filter((part) => part !== "" && part !== ".");
+  if (text.length > MAX_PATH_CHARS) throw broken(image, `a path is longer than ${MAX_PATH_CHARS} characters`);
   if (parts.includes("..")) throw broken(image, 'a path has ".." in it');
   return parts;
 }

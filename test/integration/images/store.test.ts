@@ -1,6 +1,7 @@
 // The image store with the real qemu-img behind it.
 
-import { stat } from "node:fs/promises";
+import { stat, utimes } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { type Run, run } from "../../../src/lib/spawn.ts";
 import { newMachineId } from "../../../src/model/ids.ts";
@@ -108,6 +109,30 @@ test("a disk that fills up during a download of unknown length fails as full, an
   });
   expect(await under.files()).toEqual(before);
   expect(await under.store.usage()).toEqual(usage);
+});
+
+test("where room is scarce, what a cut download left makes way after ten minutes, when usage is asked for", async () => {
+  await using disk = await mountSmallDisk(5 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  const before = await under.files();
+  under.server.on("/image", (_request, response) => {
+    response.writeHead(200, { "content-length": 4.5 * MIB, etag: '"v1"' });
+    response.write(
+      raw(9 * 1024)
+        .fill(1, 512)
+        .subarray(0, 4.25 * MIB),
+      () => response.destroy(),
+    );
+  });
+  await expect(under.store.pull(under.server.nameOf("/image"), signal)).rejects.toMatchObject({
+    failure: { code: "IMAGE_SOURCE_UNAVAILABLE" },
+  });
+  expect((await under.store.usage()).usedBytes).toBeGreaterThan(4 * MIB); // whoever retries at once goes on
+  const record = (await under.files()).find((file) => file.endsWith(".json"));
+  const elevenMinutesAgo = Date.now() / 1000 - 660;
+  await utimes(join(disk.path, record ?? "none"), elevenMinutesAgo, elevenMinutesAgo);
+  expect((await under.store.usage()).usedBytes).toBe(0);
+  expect(await under.files()).toEqual(before);
 });
 
 test("a hold that cannot be saved on a full disk fails as such, and holds nothing", async () => {

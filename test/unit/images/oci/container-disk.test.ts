@@ -121,6 +121,23 @@ test("a global header and an archive without an end mark are taken", async () =>
   expect(await read([Buffer.concat([tarEntry(global), tarEntry(file("disk/a", "bytes"))])])).toBe("disk/a=bytes");
 });
 
+test("more headers than an image has are refused, counted over all layers, extended ones too", async () => {
+  const some = Array.from({ length: 50 }, () => folder("etc"));
+  const longer = Array.from({ length: 25 }, () => ({ ...pax({ comment: "c" }), type: "g" }));
+  const layers = [some, longer, longer, [file("disk/a")]].map((layer) => () => pieces(tar(layer)));
+  const readWithin = async (maxEntries: number) => Array.fromAsync((await findDisk("img", layers, maxEntries)).chunks);
+  expect(await readWithin(101)).toHaveLength(1);
+  await expect(readWithin(100)).rejects.toThrow("far too many entries");
+});
+
+test("removals beyond measure, and names beyond what a file system takes, are not kept in memory", async () => {
+  const removals = (count: number, name: string) =>
+    Array.from({ length: count }, (_, index) => file(`disk/.wh.${name}${index}`, ""));
+  await refuses([[file("disk/a")], removals(600, "x"), removals(600, "y")], "too many entries under disk/");
+  const long = `disk/.wh.${"n".repeat(5000)}`;
+  await refuses([[file("disk/a")], [pax({ path: long }), file("x", "")]], "longer than 4096");
+});
+
 test.each<[string, Uint8Array, string]>([
   ["no tar at all", Buffer.alloc(2048, "7"), "checksum"],
   ["an end in the middle of a file", tar([file("disk/a", "x".repeat(2000))]).subarray(0, 1000), "ends in the middle"],
