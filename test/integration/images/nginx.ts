@@ -9,8 +9,10 @@ import { certify } from "../../fakes/certificate.ts";
 import { poll } from "../../node/poll.ts";
 import { freePort, tool } from "./server-parts.ts";
 
-/** Of each connection, in the manners that are slow. */
+/** Of each connection, in the manners that are slow, */
 const SLOW_BYTES_PER_SECOND = 4 * 1024 * 1024;
+/** and in the one for large files. */
+const THROTTLED_BYTES_PER_SECOND = 64 * 1024 * 1024;
 
 export type Manner =
   /** Ranges, ETag and Last-Modified, as nginx comes. */
@@ -19,6 +21,7 @@ export type Manner =
   | "whole"
   | "slow"
   | "slow-whole"
+  | "throttled"
   /** No ETag. */
   | "dated"
   /** Compresses for whoever accepts that. */
@@ -73,6 +76,10 @@ export class Nginx implements AsyncDisposable {
 
   nameOf(manner: Manner, file: string): string {
     return `vmlet.dev/${this.#scheme}/127.0.0.1__${this.#port}/${manner}/${file}`;
+  }
+
+  urlOf(manner: Manner, file: string): string {
+    return `${this.#scheme}://127.0.0.1:${this.#port}/${manner}/${file}`;
   }
 
   /** Those that have ended, in the order of their ends. */
@@ -131,6 +138,7 @@ pid ${folderPath}/pid;
 error_log /dev/null;
 events {}
 http {
+  sendfile on;
   log_format plain '$uri $status $body_bytes_sent $http_range';
   access_log ${folderPath}/log plain;
   ${temps.map((name) => `${name}_temp_path ${folderPath}/${name};`).join(" ")}
@@ -142,6 +150,7 @@ http {
     ${manner("whole", "max_ranges 0")}
     ${manner("slow", slow)}
     ${manner("slow-whole", "max_ranges 0", slow)}
+    ${manner("throttled", `limit_rate ${THROTTLED_BYTES_PER_SECOND}`)}
     ${manner("dated", "etag off")}
     ${manner("zipping", "gzip on", "gzip_types *", "gzip_min_length 1")}
     ${manner("zipped", "gzip_static always")}
