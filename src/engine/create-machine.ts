@@ -34,6 +34,7 @@ export async function createMachine(
       if (same) return joinMachine(same, spec);
       await endUnstarted(parts, podId, spec);
       refuseSecond(parts, podId);
+      await clearIntended(parts, podId);
       return await makeMachine(parts, pod, spec, signal);
     },
     signal,
@@ -77,6 +78,12 @@ async function endUnstarted(parts: Parts, podId: PodId, { name, attempt }: Machi
     const isEarlier = facts.spec.name === name && facts.spec.attempt < attempt;
     if (isEarlier && (state.at === "created" || state.at === "starting")) await endMachine(parts, facts.machineId);
   }
+}
+
+/** What earlier creations could not take back. Their records stay: libvirt may be late with a definition even now. */
+async function clearIntended(parts: Parts, podId: PodId): Promise<void> {
+  for (const { facts, state } of parts.pods.machinesOf(podId))
+    if (state.at === "intended") await clearMachine(parts, facts.machineId);
 }
 
 function refuseSecond({ pods }: Parts, podId: PodId): void {

@@ -19,6 +19,7 @@ import { reconcile, reconcileUntilDone } from "./recover.ts";
 import { removeMachine } from "./remove-machine.ts";
 import { removePod } from "./remove-pod.ts";
 import { reopenLog } from "./reopen-log.ts";
+import { retryStops } from "./retry-stops.ts";
 import { runPod } from "./run-pod.ts";
 import { startMachine } from "./start-machine.ts";
 import { Stats } from "./stats.ts";
@@ -65,6 +66,7 @@ export interface LivingEngine extends AsyncDisposable {
 export function createEngine(ports: Ports, options: EngineOptions, stored: StoredPods): LivingEngine {
   const parts: Parts = { ...ports, options, pods: new Pods(ports.store, stored), locks: new KeyedLock() };
   const watch = watchMachines(parts, async (signal) => await reconcileUntilDone(parts, signal));
+  const retries = retryStops(parts);
   const bind =
     <Args extends unknown[], Result>(useCase: (parts: Parts, ...args: Args) => Result) =>
     (...args: Args): Result =>
@@ -98,6 +100,9 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
         if (!isDone && !signal.aborted) watch.recover();
       }
     },
-    [Symbol.asyncDispose]: async () => await watch[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      await retries[Symbol.asyncDispose]();
+      await watch[Symbol.asyncDispose]();
+    },
   };
 }

@@ -3,6 +3,7 @@
 // have used virsh, and the node may have been rebooted, which leaves records and domains but no netns and no QEMU.
 
 import { backoff, sleepMs } from "../lib/backoff.ts";
+import type { PodId } from "../model/ids.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import { tellPaused, tellStranger } from "./condition.ts";
 import { settleUnlessOn } from "./end-machine.ts";
@@ -10,6 +11,7 @@ import type { Parts } from "./parts.ts";
 import { removeHeldMachine } from "./remove-machine.ts";
 import { abandonPod } from "./run-pod.ts";
 import { connect, resumeStart } from "./start-machine.ts";
+import { stopAgain } from "./stop-pod.ts";
 
 /** Between two tries; nothing else would look at such a pod again before libvirtd comes back the next time. */
 const AGAIN = { firstMs: 1_000, maxMs: 60_000 };
@@ -65,10 +67,22 @@ async function reconcilePod(parts: Parts, { facts: { podId } }: PodRecord, signa
     await parts.pods.movePod(podId, { type: "netns-lost" });
   }
   for (const machine of parts.pods.machinesOf(podId)) await reconcileMachine(parts, machine, signal);
+  await finishStop(parts, podId);
   for (const machine of parts.pods.machinesOf(podId)) {
     const { at } = machine.state;
     if (at === "created" || at === "exited") await tellStranger(parts, machine, signal);
   }
+}
+
+/**
+ * A stop that was cut off, a pod that could not be undone, and what CNI gave before a reboot of the node. Guests that
+ * still run are the kubelet's to stop, with the grace that it gives them.
+ */
+async function finishStop(parts: Parts, podId: PodId): Promise<void> {
+  const pod = parts.pods.pod(podId);
+  if (pod.state.at !== "stopping" || parts.pods.findBroken(podId)) return;
+  const isAlive = parts.pods.machinesOf(podId).some(({ state }) => state.at !== "created" && state.at !== "exited");
+  if (!isAlive) await stopAgain(parts, pod);
 }
 
 async function reconcileMachine(parts: Parts, machine: MachineRecord, signal: AbortSignal): Promise<void> {

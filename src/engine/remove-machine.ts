@@ -14,8 +14,10 @@ export async function removeMachine(parts: Parts, machineId: MachineId, signal: 
 
 /** As removeMachine, for a caller that holds the pod's lock. What fails leaves the record for the next try. */
 export async function removeHeldMachine(parts: Parts, machineId: MachineId): Promise<void> {
-  if (!parts.pods.findMachine(machineId)) return;
-  await endMachine(parts, machineId);
+  const found = parts.pods.findMachine(machineId);
+  if (!found) return;
+  // One that is only intended has no end: told as exited it would stand in the way of the same call again.
+  if (found.state.at !== "intended") await endMachine(parts, machineId);
   await clearMachine(parts, machineId);
   await parts.pods.dropMachine(machineId);
 }

@@ -11,7 +11,8 @@ import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
 import { podNameOf } from "./pods.ts";
 
 /**
- * Abort undoes what was done. A second call for the same name and attempt waits for the first and gets its pod.
+ * Abort undoes what was done. A second call for the same name and attempt waits for the first and gets its pod; it also
+ * takes back what the first could not.
  * @throws NAME_TAKEN when a pod of that name lives with another spec; what Network and Netns throw.
  */
 export async function runPod(parts: Parts, spec: PodSpec, signal: AbortSignal): Promise<PodId> {
@@ -19,7 +20,9 @@ export async function runPod(parts: Parts, spec: PodSpec, signal: AbortSignal): 
     podNameOf(spec),
     async () => {
       const existing = parts.pods.findPodByName(spec);
-      return existing ? join(existing, spec) : await makePod(parts, spec, signal);
+      if (existing && !wasNeverReady(existing)) return join(existing, spec);
+      if (existing) await abandonAgain(parts, existing, signal);
+      return await makePod(parts, spec, signal);
     },
     signal,
   );
@@ -40,15 +43,39 @@ async function makePod(parts: Parts, spec: PodSpec, signal: AbortSignal): Promis
   const facts = { podId, spec, createdAtMs: clock.nowMs(), netnsPath: netns.pathOf(podId) };
   const record: PodRecord = { facts, state: { at: "intended" } };
   try {
-    await pods.addPod(record);
+    await addPod(parts, record);
     await netns.create(podId, signal);
     const attachment = await network.attach(networkRequestOf(record), signal);
     await pods.movePod(podId, { type: "ready", attachment });
     return podId;
   } catch (error) {
-    await abandonPod(parts, record, error);
+    if (pods.findPod(podId)) await abandonPod(parts, record, error);
     throw error;
   }
+}
+
+/** A save that failed may have reached the disk all the same: nothing was done yet that it would have to remember. */
+async function addPod({ pods, log }: Parts, record: PodRecord): Promise<void> {
+  const { podId } = record.facts;
+  try {
+    await pods.addPod(record);
+  } catch (error) {
+    await pods.dropPod(podId).catch((again: unknown) => log.warn("record is left", { pod: podId, error: again }));
+    throw error;
+  }
+}
+
+/** Nobody was told its id. Who holds the lock of its name knows that nobody is at it: it could not be undone. */
+export function wasNeverReady({ state }: PodRecord): boolean {
+  return state.at === "intended" || (state.at === "stopping" && state.attachment === undefined);
+}
+
+async function abandonAgain(parts: Parts, record: PodRecord, signal: AbortSignal): Promise<void> {
+  const { podId } = record.facts;
+  const abandon = async (): Promise<void> => {
+    if (parts.pods.findPod(podId)) await abandonPod(parts, record, "an earlier call could not be undone");
+  };
+  await parts.locks.run(podId, abandon, signal);
 }
 
 /** Undoes a pod that did not come up. When that fails too, the pod stays listed for the next Stop. */
@@ -56,7 +83,7 @@ export async function abandonPod(parts: Parts, record: PodRecord, reason: unknow
   const { pods, log, observer } = parts;
   const { podId } = record.facts;
   try {
-    if (pods.findPod(podId)) await pods.movePod(podId, { type: "stop-asked" });
+    await pods.movePod(podId, { type: "stop-asked" });
     await takeDownNetwork(parts, record);
     await pods.dropPod(podId);
   } catch (undoError) {

@@ -35,12 +35,14 @@ async function startHeldMachine(
   const { pods, clock } = parts;
   const machine = pods.machine(machineId);
   const pod = pods.pod(machine.facts.podId);
+  // The caller holds the lock: this start is over, and could not be undone then.
+  if (machine.state.at === "starting") await undoStart(parts, pod, machineId, "an earlier start could not be undone");
   if (pod.state.at !== "ready")
     throw new VmletError(
       { code: "WRONG_STATE", subject: "pod", state: pod.state.at },
       `pod sandbox ${pod.facts.podId} is ${pod.state.at}: its container cannot be started`,
     );
-  if (machine.state.at === "created") await powerOffStrangers(parts, machine);
+  if (pods.machine(machineId).state.at === "created") await powerOffStrangers(parts, machine);
   await pods.moveMachine(machineId, { type: "start-asked" });
   try {
     await launch(parts, pod, pods.machine(machineId), signal);

@@ -1,9 +1,10 @@
 // StopPodSandbox: every machine off, the network given back. Repeated by the kubelet until it succeeds.
 
 import type { PodId } from "../model/ids.ts";
+import type { PodRecord } from "../ports/pod-store.ts";
 import { endMachine } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
-import { takeDownNetwork } from "./run-pod.ts";
+import { abandonPod, takeDownNetwork, wasNeverReady } from "./run-pod.ts";
 import { sweepUnreadable } from "./sweep-unreadable.ts";
 
 /** Unknown or stopped: no change. What fails is remembered in the pod's state and tried again by the next call. */
@@ -18,7 +19,8 @@ export async function stopHeldPod(parts: Parts, podId: PodId): Promise<void> {
   const { at } = await pods.movePod(podId, { type: "stop-asked" });
   if (at === "stopped") return;
   try {
-    for (const machine of pods.machinesOf(podId)) await endMachine(parts, machine.facts.machineId);
+    for (const { facts, state } of pods.machinesOf(podId))
+      if (state.at !== "intended") await endMachine(parts, facts.machineId);
     if (pods.findBroken(podId)) await sweepUnreadable(parts, podId);
     await takeDownNetwork(parts, pods.pod(podId));
   } catch (error) {
@@ -26,4 +28,10 @@ export async function stopHeldPod(parts: Parts, podId: PodId): Promise<void> {
     throw error;
   }
   await pods.movePod(podId, { type: "stopped", nowMs: clock.nowMs() });
+}
+
+/** For a pod that is stopping, whoever asked for it. One that was never ready goes altogether. Holds the pod's lock. */
+export async function stopAgain(parts: Parts, pod: PodRecord): Promise<void> {
+  if (wasNeverReady(pod)) await abandonPod(parts, pod, "an earlier try could not be undone");
+  else await stopHeldPod(parts, pod.facts.podId);
 }

@@ -13,16 +13,12 @@ export interface ImageOptions {
   readonly signatures: SignatureOptions;
   /** Image names that the kubelet's garbage collection leaves alone. */
   readonly pinned: readonly string[];
-  /** Downloads at a time; further ones wait for their turn. */
-  readonly maxParallelDownloads: number;
   /** Bytes that one download may have. */
   readonly maxImageBytes: number;
   /** Bytes that the disk in an image may claim to have. */
   readonly maxVirtualSizeBytes: number;
   /** Take a raw image only with an MBR or GPT boot signature, so that a web page is not taken for a disk. */
   readonly requireBootSignature: boolean;
-  /** Take a qcow2 with internal snapshots; machines run from its current state. */
-  readonly allowSnapshots: boolean;
 }
 
 interface RegistryOptions {

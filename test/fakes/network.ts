@@ -13,7 +13,6 @@ export class FakeNetwork implements Network {
   /** Set: `status` says not ready and why, and `attach` throws NETWORK_NOT_CONFIGURED. */
   missing: string | undefined;
   readonly calls: string[] = [];
-  #given = 1;
 
   async attach({ podId }: NetworkRequest, signal: AbortSignal): Promise<Attachment> {
     signal.throwIfAborted();
@@ -24,8 +23,7 @@ export class FakeNetwork implements Network {
     if (this.missing !== undefined) {
       throw new VmletError({ code: "NETWORK_NOT_CONFIGURED", folderPath: "/fake" }, this.missing);
     }
-    this.#given += 1;
-    const attachment = attachmentOf(this.#given);
+    const attachment = this.#firstFree();
     this.attached.set(podId, attachment);
     return attachment;
   }
@@ -46,6 +44,15 @@ export class FakeNetwork implements Network {
 
   async status(): ReturnType<Network["status"]> {
     return this.missing === undefined ? { isReady: true, network: "fake" } : { isReady: false, why: this.missing };
+  }
+
+  /** So that an address that was not given back is missed by the next pod. */
+  #firstFree(): Attachment {
+    const taken = new Set([...this.attached.values()].map(({ mac }) => mac));
+    for (let count = 2; ; count++) {
+      const attachment = attachmentOf(count);
+      if (!taken.has(attachment.mac)) return attachment;
+    }
   }
 
   #failIfTold(call: "attach" | "detach" | "check"): void {

@@ -47,7 +47,7 @@ test("a restart after an end that could not be recorded finds out that it has en
   }
   const again = await world.start();
   await again.recover(soon());
-  expect(again.engine.pods.pod(podId).state.at).toBe("stopping");
+  expect(again.engine.pods.pod(podId).state.at).toBe("stopped");
   expect(again.engine.pods.machine(machineId).state.at).toBe("exited");
   await again.engine.removePod(podId, soon());
   expect(await world.leftovers()).toEqual({});

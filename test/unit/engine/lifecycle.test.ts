@@ -212,8 +212,9 @@ test("a node reboot leaves pods not ready and machines exited, and everything ca
   at.world.hypervisor.end(at.machineId, "destroyed");
   const revived = await at.world.start();
   await revived.recover(soon());
-  expect(revived.engine.pods.pod(at.podId).state.at).toBe("stopping");
+  expect(revived.engine.pods.pod(at.podId).state.at).toBe("stopped");
   expect(revived.engine.pods.machine(at.machineId).state.at).toBe("exited");
+  expect(at.world.network.attached.size).toBe(0);
   await revived.engine.removePod(at.podId, soon());
   expect(await at.world.leftovers()).toEqual({});
 });

@@ -1,4 +1,4 @@
-// An engine among fakes, with a hand for everything that may go wrong: each port call can be made to fail.
+// An engine among fakes, with a hand for everything that may go wrong.
 
 import { createEngine, type LivingEngine } from "../../../src/engine/engine.ts";
 import type { EngineOptions, Ports } from "../../../src/engine/parts.ts";
@@ -20,6 +20,7 @@ import {
   silentLog,
 } from "../../fakes/small-ports.ts";
 import { FakeWiring } from "../../fakes/wiring.ts";
+import { Mishaps } from "./mishaps.ts";
 
 export const IMAGE = "vmlet.dev/https/example.org/disk.qcow2:latest";
 
@@ -49,49 +50,23 @@ export class World {
   readonly wiring = new FakeWiring();
   /** Operations whose undo failed. */
   readonly undoFailures: string[] = [];
-  /** Names of the changing port calls so far, in order. */
-  readonly calls: string[] = [];
-  /** Fails the call of that number, counted from when it was set. */
-  #failAt = Number.POSITIVE_INFINITY;
-  #dieAt = Number.POSITIVE_INFINITY;
-  readonly #death = Promise.withResolvers<void>();
-  readonly dead = this.#death.promise;
-  #generation = 0;
+  /** Of everything that an engine calls. */
+  readonly mishaps = new Mishaps();
   living: LivingEngine | undefined;
 
   constructor() {
     this.images.offer(IMAGE, { content: "a disk" });
   }
 
-  /** The call is refused before it does anything (`before`) or after it has done all (`after`). */
-  failing: "before" | "after" = "before";
-
-  failCall(number: number): void {
-    this.calls.length = 0;
-    this.#failAt = number;
-  }
-
-  /** As kill -9 at that call: it never returns, and what called it never goes on. `dead` tells when. */
-  dieAt(number: number, when: "before" | "after"): void {
-    this.calls.length = 0;
-    this.#dieAt = number;
-    this.failing = when;
-  }
-
-  healAll(): void {
-    this.#failAt = Number.POSITIVE_INFINITY;
-  }
-
   /** Starts an engine on what the store has, as a daemon does; the one before is taken as killed. */
   async start(): Promise<LivingEngine> {
-    this.#generation += 1;
-    this.#dieAt = Number.POSITIVE_INFINITY;
+    this.mishaps.beginAnew();
     const ports: Ports = {
       clock: this.clock,
       consoleLogs: this.#watched("consoleLogs", this.consoleLogs),
       disks: this.#watched("disks", this.disks),
-      guests: this.guests,
-      hostFiles: fakeHostFiles,
+      guests: this.#watched("guests", this.guests),
+      hostFiles: this.#watched("hostFiles", fakeHostFiles),
       hypervisor: this.#watched("hypervisor", this.hypervisor),
       images: this.#watched("images", this.images),
       log: silentLog,
@@ -123,39 +98,42 @@ export class World {
     return Object.fromEntries(Object.entries(left).filter(([, value]) => value.length > 0));
   }
 
-  async #die(never: Promise<never>): Promise<never> {
-    this.#generation += 1;
-    this.#death.resolve();
-    return await never;
+  /**
+   * All there is, to be compared with another world's. Left out: what is only intended, for nobody is told of it and
+   * recovery or the end of its pod takes it, and pids.
+   */
+  async picture(): Promise<Record<string, unknown>> {
+    const stored = await this.store.load(soon());
+    const machines = stored.machines.filter(({ state }) => state.at !== "intended");
+    const inFolders = (path: string): boolean =>
+      machines.some(({ facts }) => path.startsWith(this.store.pathsOf(facts.podId, facts.machineId).folderPath));
+    return {
+      pods: stored.pods.filter(({ state }) => state.at !== "intended"),
+      machines,
+      netns: [...this.netns.existing],
+      attached: [...this.network.attached],
+      wired: [...this.wiring.wired],
+      followed: [...this.consoleLogs.followed],
+      domains: (await this.hypervisor.list(soon())).map(({ machineId, condition }) => ({
+        plan: this.hypervisor.planOf(machineId),
+        tuned: this.hypervisor.tunedTo(machineId),
+        condition,
+      })),
+      images: this.images.list().map(({ digest }) => digest),
+      held: this.images.heldBy(),
+      overlays: [...this.disks.overlays].filter(([path]) => inFolders(path)),
+      seeds: [...this.seed.built].filter(([path]) => inFolders(path)),
+    };
   }
 
   #watched<T extends object>(name: string, port: T): T {
-    const generation = this.#generation;
-    const never = new Promise<never>(() => {});
-    return new Proxy(port, {
-      get: (target, key) => {
-        const member: unknown = Reflect.get(target, key, target);
-        if (typeof member !== "function") return member;
-        if (typeof key === "symbol" || READS.has(`${name}.${key}`)) return member.bind(target);
-        return async (...args: unknown[]) => {
-          if (generation !== this.#generation) return await never; // a killed daemon does nothing more
-          this.calls.push(`${name}.${key}`);
-          const dies = this.calls.length === this.#dieAt;
-          if (dies && this.failing === "before") return await this.#die(never);
-          const fails = this.calls.length === this.#failAt;
-          if (fails && this.failing === "before") throw new Error(`${name}.${key} was made to fail`);
-          const result: unknown = await member.apply(target, args);
-          if (fails) throw new Error(`${name}.${key} was made to fail afterwards`);
-          if (dies) return await this.#die(never);
-          return result;
-        };
-      },
-    });
+    return this.mishaps.watch(name, port, (call) => NEVER_FAIL.has(call));
   }
 }
 
 /** Calls that are synchronous or never throw by their contract. */
-const READS = new Set([
+const NEVER_FAIL = new Set([
+  "hostFiles.carry",
   "hypervisor.listen",
   "images.find",
   "images.list",

@@ -1,0 +1,48 @@
+// What CNI gave is given back, however often its DEL fails and whoever asked for it.
+
+import { expect, test } from "vitest";
+import { podSpec, soon, World } from "./world.ts";
+
+const LATER = { timeout: 10_000 };
+
+async function readyPod() {
+  const world = new World();
+  const living = await world.start();
+  const podId = await living.engine.runPod(podSpec(), soon());
+  return { world, living, podId };
+}
+
+test("a DEL that failed is tried again until it succeeds, without another call; meanwhile the pod says why", async () => {
+  const { world, living, podId } = await readyPod();
+  await using _engine = living;
+  world.network.failing.set("detach", new Error("ipam is away"));
+  await expect(living.engine.stopPod(podId, soon())).rejects.toThrow("ipam is away");
+  expect(living.engine.pods.pod(podId).state).toMatchObject({ at: "stopping", error: "Error: ipam is away" });
+  const tries = (): number => world.network.calls.filter((call) => call.startsWith("detach")).length;
+  await expect.poll(tries, LATER).toBe(2);
+  world.network.failing.clear();
+  await expect.poll(() => living.engine.pods.pod(podId).state.at, LATER).toBe("stopped");
+  expect(world.network.attached.size).toBe(0);
+  expect(world.netns.existing.size).toBe(0);
+});
+
+test("a pod that could not be undone goes altogether once it can be", async () => {
+  const world = new World();
+  await using living = await world.start();
+  world.network.failing.set("attach", new Error("no address"));
+  world.netns.failing.set("remove", new Error("busy"));
+  await expect(living.engine.runPod(podSpec(), soon())).rejects.toThrow("could not be undone");
+  world.netns.failing.clear();
+  await expect.poll(async () => await world.leftovers(), LATER).toEqual({});
+});
+
+test("a Stop that a daemon's death cut off is finished by the next daemon", async () => {
+  const { world, podId } = await readyPod();
+  const record = (await world.store.load(soon())).pods[0];
+  if (record?.state.at !== "ready") throw new Error("no pod");
+  await world.store.savePodState(podId, { at: "stopping", attachment: record.state.attachment });
+  await using revived = await world.start();
+  await revived.recover(soon());
+  expect(revived.engine.pods.pod(podId).state.at).toBe("stopped");
+  expect(world.network.attached.size).toBe(0);
+});
