@@ -3,6 +3,7 @@
 import { Command, Option } from "commander";
 import { type ConfigSource, DEFAULT_CONFIG_PATH, type Override } from "../config/load.ts";
 import { flagOf, listSettings, type Setting } from "../config/reference.ts";
+import { addDoctor } from "./doctor.ts";
 import { addImages } from "./images.ts";
 import type { Io } from "./io.ts";
 import { addPs } from "./ps.ts";
@@ -42,6 +43,7 @@ export function createProgram(version: string, verbs: Verbs, io: Io): Command {
   addPs(program, io);
   addImages(program, io);
   addPull(program, io);
+  addDoctor(program, io);
   addVersion(program, version, io);
   return program;
 }

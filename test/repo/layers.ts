@@ -22,6 +22,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   store: ["ports", "model", "lib"],
   config: ["model", "lib"],
   telemetry: ["ports", "lib"],
-  cli: ["gen", "config", "lib"],
+  doctor: ["cni", "kernel", "config", "model", "lib"],
+  cli: ["doctor", "gen", "config", "lib"],
   gen: [],
 };
