@@ -51,6 +51,6 @@ export interface ImageStore {
   ): Promise<{ readonly path: string; readonly image: Image }>;
   /** Held by nobody under that id: no change. */
   release(machineId: MachineId, signal: AbortSignal): Promise<void>;
-  /** What the images take. */
+  /** What the images take, once what nobody comes back for has made way. */
   usage(): Promise<FilesystemUsage>;
 }

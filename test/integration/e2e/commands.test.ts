@@ -24,7 +24,7 @@ let server: WebServer;
 let tiny: Buffer;
 beforeAll(async () => {
   server = await WebServer.listen();
-  node = await startTestNode({}, suite);
+  node = await startTestNode({ config: { images: { allowHttp: true, maxParallelDownloads: 1 } } }, suite);
   tiny = await readFile(join(node.layout.imageFolderPath, "tiny.qcow2"));
 });
 afterAll(async () => {
@@ -103,6 +103,29 @@ test("a pull that CRI began is in vmlet images while it is under way, and its im
   const after = (await vmlet("images", "--no-trunc")).stdout;
   expect(after).not.toContain("PULLING");
   expect(after).toMatch(new RegExp(`kubelet\\.qcow2 +latest +${imageRef} +[\\d.]+ MB +[\\d.]+ MB +no +\\d+s ago`));
+});
+
+test("one download more than the node allows at a time is waiting in vmlet images, and may be given up", async () => {
+  const { letGo } = server.serveHeldBack("/first.qcow2", tiny);
+  const request = PullImageRequest.fromPartial({ image: { image: server.nameOf("/first.qcow2") } });
+  const first = node.cri.image.pullImage(request, suite);
+  const phases = async (): Promise<string> => {
+    const { pulls } = JSON.parse((await vmlet("images", "--json")).stdout);
+    return pulls.map(({ phase }: { phase: string }) => phase).join();
+  };
+  const until = async (what: string): Promise<true> =>
+    poll(async () => (await phases()) === what || undefined, { what, limitMs: 30_000 }, suite);
+  await until("receiving");
+  const second = onTerminal("pull", server.nameOf("/second.qcow2"));
+  await until("receiving,waiting");
+  expect((await vmlet("images")).stdout).toMatch(/second\.qcow2:latest +waiting +0 B/);
+  expect((await scrape(node, suite)).get("vmlet_image_pulls_waiting")).toBe(1);
+  second.typed("\u0003");
+  expect((await second.ended).code).toBe(130);
+  await until("receiving");
+  letGo();
+  await first;
+  expect(server.requests).not.toContain("/second.qcow2");
 });
 
 test("on a terminal a bar moves to its end", async () => {
