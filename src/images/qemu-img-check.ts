@@ -12,6 +12,10 @@ const CPU_SECONDS = 30;
 const MEMORY_BYTES = 2 * 1024 ** 3;
 const WALL_MS = 60_000;
 
+/** A line an error, of millions that a bad file may have: the first few say enough. */
+const MAX_OUTPUT_BYTES = 256 * 1024;
+const RUN_OPTIONS = { maxOutputBytes: MAX_OUTPUT_BYTES, endAtMaxOutput: true };
+
 /** Of `qemu-img check`: nothing found; errors; clusters that nobody uses, and nothing else. */
 const CHECKED = [0, 2, 3];
 
@@ -53,12 +57,16 @@ export async function checkWithQemuImg(checked: Checked, run: Run, signal: Abort
 async function damage(checked: Checked, run: Run, signal: AbortSignal): Promise<string | undefined> {
   if (checked.blob.format !== "qcow2") return undefined;
   const told = await ask("check", checked, run, signal);
+  if (told.truncated) return brokenTables("countless");
   const report = CHECKED.includes(told.exitCode ?? -1) ? checkSchema.safeParse(parseJson(told.stdout)) : undefined;
   if (report?.success !== true) return `cannot be checked by qemu-img (${whyOf(told)})`;
   const errors = report.data["check-errors"] + (report.data.corruptions ?? 0);
   if (errors === 0) return undefined;
-  return `has ${errors} errors in its tables for qemu-img check; make it anew (qemu-img convert -O qcow2) from a good copy`;
+  return brokenTables(`${errors}`);
 }
+
+const brokenTables = (errors: string): string =>
+  `has ${errors} errors in its tables for qemu-img check; make it anew (qemu-img convert -O qcow2) from a good copy`;
 
 async function ask(
   command: "info" | "check",
@@ -69,7 +77,7 @@ async function ask(
   const tool = ["qemu-img", command, "--output=json", "-f", blob.format, SANDBOX_FILE_PATH];
   const limits = { cpuSeconds: CPU_SECONDS, memoryBytes: MEMORY_BYTES, filePath: path };
   const [file, ...args] = sandboxed(tool, limits);
-  const told = await runWithin(WALL_MS, image, async (limited) => run(file, args, {}, limited), signal);
+  const told = await runWithin(WALL_MS, image, async (limited) => run(file, args, RUN_OPTIONS, limited), signal);
   if (isSandboxFailure(told.exitCode, told.stderr)) throw notRunnable(told.exitCode, firstLine(told.stderr));
   return told;
 }

@@ -18,6 +18,8 @@ interface RunOptions {
   readonly cwd?: string;
   /** Bytes kept of each output stream. */
   readonly maxOutputBytes?: number;
+  /** Kills it when it prints more than that, instead of reading on. */
+  readonly endAtMaxOutput?: boolean;
 }
 
 export type Run = (
@@ -57,8 +59,9 @@ export const run: Run = async (file, args, options, signal) => {
   };
   signal.addEventListener("abort", kill, { once: true });
   try {
-    const stdout = collect(child.stdout, cap);
-    const stderr = collect(child.stderr, cap);
+    const onMore = options.endAtMaxOutput === true ? kill : () => {};
+    const stdout = collect(child.stdout, cap, onMore);
+    const stderr = collect(child.stderr, cap, onMore);
     child.stdin.on("error", () => {}); // a program may exit without reading what we offer
     child.stdin.end(options.stdin ?? "");
     const { promise: closed, resolve, reject } = Promise.withResolvers<[number | null, NodeJS.Signals | null]>();
@@ -83,12 +86,17 @@ export const run: Run = async (file, args, options, signal) => {
   }
 };
 
-function collect(stream: NodeJS.ReadableStream, capBytes: number): { bytes: () => Buffer; truncated: () => boolean } {
+function collect(
+  stream: NodeJS.ReadableStream,
+  capBytes: number,
+  onMore: () => void,
+): { bytes: () => Buffer; truncated: () => boolean } {
   const chunks: Buffer[] = [];
   let kept = 0;
   let total = 0;
   stream.on("data", (chunk: Buffer) => {
     total += chunk.length;
+    if (total > capBytes) onMore();
     if (kept >= capBytes) return;
     const part = chunk.subarray(0, capBytes - kept);
     chunks.push(part);

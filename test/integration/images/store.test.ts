@@ -82,6 +82,23 @@ test("a qcow2 whose tables contradict each other is refused; one that only waste
   expect(await under.store.pull(under.server.nameOf("/wasteful"), signal)).toMatchObject({ format: "qcow2" });
 });
 
+test("a qcow2 with more errors than anyone wants to read is refused as soon as that is seen", async () => {
+  await using under = await openDiskStore();
+  const [cluster, l1Entries] = [65_536, 4096];
+  const table = { virtualSizeBytes: 1n << 41n, l1Entries, l1Offset: BigInt(cluster * 5) };
+  const endless = Buffer.concat([qcow2(table), Buffer.alloc(cluster * 2)]);
+  // Each L1 entry means the one L2 table, and each of its entries the one cluster behind the file.
+  for (let at = 0; at < l1Entries; at++)
+    endless.writeBigUInt64BE((1n << 63n) | BigInt(cluster * 4), cluster * 5 + at * 8);
+  for (let at = 0; at < 8192; at++) endless.writeBigUInt64BE((1n << 63n) | BigInt(cluster * 6), cluster * 4 + at * 8);
+  under.server.serve("/endless", endless);
+  const startedAtMs = performance.now();
+  await expect(under.store.pull(under.server.nameOf("/endless"), signal)).rejects.toMatchObject({
+    failure: { code: "IMAGE_REFUSED", finding: expect.stringContaining("countless errors in its tables") },
+  });
+  expect(performance.now() - startedAtMs).toBeLessThan(20_000); // it would go on until its CPU time is over
+});
+
 test("an announced download larger than the free space is refused before a byte of it is written", async () => {
   await using disk = await mountSmallDisk(2 * MIB);
   await using under = await openDiskStore({ rootPath: disk.path });

@@ -24,6 +24,12 @@ test("output is cut at the cap, and said to be", async () => {
   expect([done.stdout.length, done.truncated]).toEqual([1000, true]);
 });
 
+test("a program that prints without end is ended at the cap, where that is asked for", async () => {
+  const limits = { maxOutputBytes: 1000, endAtMaxOutput: true };
+  const done = await run("/bin/sh", ["-c", "yes >&2"], limits, soon());
+  expect(done).toMatchObject({ signalName: "SIGKILL", truncated: true });
+});
+
 test("abort kills the whole process group and rejects with the reason", async () => {
   const stop = new AbortController();
   const running = run("/bin/sh", ["-c", "sleep 1000 & echo started; wait"], {}, stop.signal);
