@@ -23,7 +23,9 @@ import { listImages, streamImages } from "./image-list.ts";
 import { pullImage } from "./image-pull.ts";
 import { removeImage } from "./image-remove.ts";
 import { imageStatus } from "./image-status.ts";
+import { listMetricDescriptors } from "./metric-descriptors-list.ts";
 import { listPodSandbox, streamPodSandboxes } from "./pod-sandbox-list.ts";
+import { listPodSandboxMetrics, streamPodSandboxMetrics } from "./pod-sandbox-metrics-list.ts";
 import { removePodSandbox } from "./pod-sandbox-remove.ts";
 import { updatePodSandboxResources } from "./pod-sandbox-resources-update.ts";
 import { runPodSandbox } from "./pod-sandbox-run.ts";
@@ -54,7 +56,7 @@ export function runtimeService(
   engine: Engine,
   options: ServiceOptions & { readonly closing: AbortSignal },
 ): RuntimeServiceServer {
-  const { read, slowRead, write, slowWrite, pieces, notYet, notYetStreamed } = wrappers(options);
+  const { read, slowRead, write, slowWrite, pieces, notYet } = wrappers(options);
   return {
     version: read("Version", version()),
     status: read("Status", status(engine, options.effectiveConfig)),
@@ -83,6 +85,9 @@ export function runtimeService(
     podSandboxStats: read("PodSandboxStats", podSandboxStats(engine)),
     listPodSandboxStats: read("ListPodSandboxStats", listPodSandboxStats(engine)),
     streamPodSandboxStats: pieces("StreamPodSandboxStats", streamPodSandboxStats(engine)),
+    listMetricDescriptors: read("ListMetricDescriptors", listMetricDescriptors()),
+    listPodSandboxMetrics: read("ListPodSandboxMetrics", listPodSandboxMetrics(engine)),
+    streamPodSandboxMetrics: pieces("StreamPodSandboxMetrics", streamPodSandboxMetrics(engine)),
 
     getContainerEvents: pieces("GetContainerEvents", containerEvents(engine, options.closing)),
 
@@ -93,9 +98,6 @@ export function runtimeService(
     attach: notYet("Attach"),
     portForward: notYet("PortForward"),
     checkpointContainer: notYet("CheckpointContainer"),
-    listMetricDescriptors: notYet("ListMetricDescriptors"),
-    listPodSandboxMetrics: notYet("ListPodSandboxMetrics"),
-    streamPodSandboxMetrics: notYetStreamed("StreamPodSandboxMetrics"),
     checkpointPod: notYet("CheckpointPod"),
     restorePod: notYet("RestorePod"),
   };
@@ -130,7 +132,5 @@ function wrappers({ log, observer }: ServiceOptions) {
     pieces: <Req, Res>(rpc: string, answer: Streamed<Req, Res>): handleServerStreamingCall<Req, Res> =>
       streamed(answer, { rpc, isRead: true, ...seen }),
     notYet: <Req, Res>(rpc: string): handleUnaryCall<Req, Res> => unary(refuse(rpc), { rpc, isRead: true, ...seen }),
-    notYetStreamed: <Req, Res>(rpc: string): handleServerStreamingCall<Req, Res> =>
-      streamed(refuse(rpc), { rpc, isRead: true, ...seen }),
   };
 }
