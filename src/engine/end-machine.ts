@@ -3,7 +3,6 @@
 import { undoSignal } from "../lib/undo.ts";
 import type { MachineId } from "../model/ids.ts";
 import type { Exit, ExitReason } from "../model/machine.ts";
-import { tapNameOf } from "../model/machine-plan.ts";
 import type { MachineCondition, MachineSighting } from "../ports/hypervisor.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
 import { consoleLogRequestOf } from "./follow-console.ts";
@@ -56,7 +55,7 @@ async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Pr
   await consoleLogs.finish(machineId, undoSignal(UNDO_LIMIT_MS));
   if (pod) {
     const { netnsPath } = pod.facts;
-    await wiring.unwire({ podId, netnsPath, tapName: tapNameOf(machineId) }, undoSignal(UNDO_LIMIT_MS));
+    await wiring.unwire({ podId, netnsPath }, undoSignal(UNDO_LIMIT_MS));
   }
   const workloadExitCode = await seed.readInitReport(store.pathsOf(podId, machineId).initReportPath);
   const exit = { finishedAtMs, ...verdictOn(ended, workloadExitCode) };

@@ -99,7 +99,7 @@ async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, rea
   const { podId, netnsPath } = pod.facts;
   try {
     await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
-    await wiring.unwire({ podId, netnsPath, tapName: tapNameOf(machineId) }, undoSignal(UNDO_LIMIT_MS));
+    await wiring.unwire({ podId, netnsPath }, undoSignal(UNDO_LIMIT_MS));
     await consoleLogs.finish(machineId, undoSignal(UNDO_LIMIT_MS));
     await pods.moveMachine(machineId, { type: "start-undone" });
   } catch (undoError) {

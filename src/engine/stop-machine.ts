@@ -27,8 +27,9 @@ export async function stopMachine(
   if (!found || found.state.at === "exited") return;
   const { podId } = found.facts;
   const killAtMs = clock.nowMs() + graceMs;
-  const asked = await locks.run(podId, async () => await beginStop(parts, machineId, killAtMs), signal);
-  if (asked) await untilOffOrLate(parts, machineId, signal);
+  const leftMs = await locks.run(podId, async () => await beginStop(parts, machineId, killAtMs), signal);
+  // Counted by a clock that nobody sets: the node's own may jump meanwhile.
+  await untilOffOrLate(parts, machineId, performance.now() + Math.min(leftMs, graceMs), signal);
   await locks.run(
     podId,
     async () => {
@@ -38,26 +39,32 @@ export async function stopMachine(
   );
 }
 
-/** True when there is something to wait for. */
-async function beginStop({ pods }: Parts, machineId: MachineId, killAtMs: number): Promise<boolean> {
+/** How long the guest has; an earlier call may have given it less. */
+async function beginStop({ pods, clock }: Parts, machineId: MachineId, killAtMs: number): Promise<number> {
   const record = pods.findMachine(machineId);
-  if (!record || (record.state.at !== "running" && record.state.at !== "stopping")) return false;
-  await pods.moveMachine(machineId, { type: "stop-asked", killAtMs });
-  return true;
+  if (!record || (record.state.at !== "running" && record.state.at !== "stopping")) return 0;
+  const state = await pods.moveMachine(machineId, { type: "stop-asked", killAtMs });
+  return state.at === "stopping" ? state.killAtMs - clock.nowMs() : 0;
 }
 
 /** Presses the power button now and then, until the machine is off or its time is over. */
-async function untilOffOrLate(parts: Parts, machineId: MachineId, signal: AbortSignal): Promise<void> {
-  const { pods, clock, log } = parts;
+async function untilOffOrLate(
+  parts: Parts,
+  machineId: MachineId,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { pods, log } = parts;
+  const leftMsNow = (): number => Math.ceil(deadlineMs - performance.now()); // timers want whole numbers
   for (let via: "agent" | "acpi" = "agent"; ; via = "acpi") {
     const state = pods.findMachine(machineId)?.state;
     if (state?.at !== "stopping") return;
-    const leftMs = state.killAtMs - clock.nowMs();
+    const leftMs = leftMsNow();
     if (leftMs <= 0) return;
     const heard = await ask(parts, machineId, via, Math.min(AGENT_LIMIT_MS, leftMs), signal);
     log.debug("power-off asked for", { machine: machineId, via, heard });
     if (via === "agent" && !heard) continue;
-    await untilMoved(parts, machineId, state, Math.min(PRESS_AGAIN_MS, state.killAtMs - clock.nowMs()), signal);
+    await untilMoved(parts, machineId, state, Math.min(PRESS_AGAIN_MS, leftMsNow()), signal);
   }
 }
 

@@ -22,5 +22,5 @@ export interface Wiring {
    */
   wire(request: WireRequest, signal: AbortSignal): Promise<void>;
   /** Stop the DHCP server and drop the redirect. The tap goes with its domain. Not wired: no change. */
-  unwire(request: Pick<WireRequest, "podId" | "netnsPath" | "tapName">, signal: AbortSignal): Promise<void>;
+  unwire(request: Pick<WireRequest, "podId" | "netnsPath">, signal: AbortSignal): Promise<void>;
 }

@@ -33,6 +33,7 @@ const FILE_MODE = 0o600;
 const OWN_FOLDER_MODE = 0o700;
 /** What DISK_FULL asks for: several blocks more than a usual pod takes. */
 const ROOM_FOR_RECORDS_BYTES = 64 << 10;
+const NO_ROOM: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
 const QEMU_USERS = ["libvirt-qemu", "qemu"];
 
 /** Makes the folders that are missing. @throws CONFIG_INVALID when the run folder's path is too long for sockets. */
@@ -185,7 +186,7 @@ async function removeFolder(parentPath: string, id: string): Promise<void> {
     await rename(join(parentPath, id), tombstonePath);
   } catch (error) {
     if (errorCodeOf(error) === "ENOENT") return;
-    throw error;
+    throw await diskFullOr(error, parentPath);
   }
   await syncFolder(parentPath);
   await rm(tombstonePath, { recursive: true, force: true });
@@ -229,12 +230,16 @@ async function findQemuUid(): Promise<number | undefined> {
   return undefined;
 }
 
+/** A file system that became read-only has no room either, and what ends must end there, too. */
 async function diskFullOr(error: unknown, path: string): Promise<unknown> {
-  if (errorCodeOf(error) !== "ENOSPC" && errorCodeOf(error) !== "EDQUOT") return error;
+  const code = errorCodeOf(error) ?? "";
+  if (!NO_ROOM.has(code)) return error;
   const { bavail, bsize } = await statfs(join(path, "..")).catch(() => ({ bavail: 0, bsize: 0 }));
   return new VmletError(
     { code: "DISK_FULL", path, neededBytes: ROOM_FOR_RECORDS_BYTES, freeBytes: bavail * bsize },
-    `${path}: no room for a record; free space there`,
+    code === "EROFS"
+      ? `${path}: no record can be written, the file system is read-only; look into the node's disk and its kernel log`
+      : `${path}: no room for a record; free space there`,
     { cause: error },
   );
 }

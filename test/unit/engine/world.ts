@@ -61,6 +61,7 @@ export class World {
   /** Starts an engine on what the store has, as a daemon does; the one before is taken as killed. */
   async start(): Promise<LivingEngine> {
     this.mishaps.beginAnew();
+    this.consoleLogs.followed.clear(); // who followed is dead
     const ports: Ports = {
       clock: this.clock,
       consoleLogs: this.#watched("consoleLogs", this.consoleLogs),
