@@ -8,8 +8,8 @@ import type { MachineRecord } from "../ports/pod-store.ts";
 import { consoleLogRequestOf } from "./follow-console.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
 
-/** What the hypervisor no longer shows: the domain was removed under us, or the node was rebooted. */
-type Ended = Extract<MachineCondition, { is: "off" }>["ended"] | "vanished";
+/** `vanished`: the hypervisor does not show it any more, for its domain was removed under us. */
+type Ended = Extract<MachineCondition, { is: "off" }>["ended"] | "out-of-memory" | "vanished";
 
 /** Powers the machine off if need be and settles its exit. Exited: no change. The caller holds the pod's lock. */
 export async function endMachine(parts: Parts, machineId: MachineId): Promise<void> {
@@ -19,7 +19,8 @@ export async function endMachine(parts: Parts, machineId: MachineId): Promise<vo
   const before = await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
   await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
   const wasStarted = state.at !== "intended" && state.at !== "created";
-  const ended = wasStarted ? await howItEnded(parts, machineId) : "never-started";
+  const look = async () => await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
+  const ended = wasStarted ? endOf(parts, await look()) : "never-started";
   // A QEMU that had to be killed looks like one that crashed.
   const wasKilled = before?.condition.is === "on" && ended === "crashed";
   await settleExit(parts, pods.machine(machineId), wasKilled ? "destroyed" : ended);
@@ -33,14 +34,16 @@ export async function settleUnlessOn(
 ): Promise<MachineSighting | undefined> {
   const sighting = await parts.hypervisor.look(machineId, signal);
   if (sighting?.condition.is === "on") return sighting;
-  await settleExit(parts, parts.pods.machine(machineId), sighting?.condition.ended ?? "vanished");
+  await settleExit(parts, parts.pods.machine(machineId), endOf(parts, sighting));
   return undefined;
 }
 
-async function howItEnded({ hypervisor }: Parts, machineId: MachineId): Promise<Ended> {
-  const sighting = await hypervisor.look(machineId, undoSignal(UNDO_LIMIT_MS));
+function endOf({ meter }: Parts, sighting: MachineSighting | undefined): Ended {
   if (!sighting) return "vanished";
-  return sighting.condition.is === "off" ? sighting.condition.ended : "unknown";
+  const { condition, lastPid } = sighting;
+  if (condition.is === "on") return "unknown";
+  const isCrash = condition.ended === "crashed" || condition.ended === "failed";
+  return isCrash && lastPid !== undefined && meter.wasKilledForMemory(lastPid) ? "out-of-memory" : condition.ended;
 }
 
 async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Promise<void> {
@@ -71,6 +74,12 @@ function verdictOn(ended: Ended, workloadExitCode: number | undefined): Omit<Exi
   switch (ended) {
     case "shutdown":
       return { exitCode: 0, reason: "Completed", message: "" };
+    case "out-of-memory":
+      return {
+        exitCode: 137,
+        reason: "OOMKilled",
+        message: "the node's kernel ended the VM for want of memory; raise its memory limit or the pod's overhead",
+      };
     case "never-started":
       return failed(137, "stopped before it was started");
     case "destroyed":

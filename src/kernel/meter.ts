@@ -12,6 +12,7 @@ import type { Meter } from "../ports/meter.ts";
 import { type CgroupFolders, cgroupMountsOf, ownCgroupFolders, readCgroupUsage } from "./cgroup-usage.ts";
 import { dhcpServerOf } from "./dhcp.ts";
 import { interfacesIn } from "./net-counters.ts";
+import { wasKilledForMemory } from "./oom-kills.ts";
 import type { KernelOptions } from "./options.ts";
 import { readOr, readProcessUsage } from "./process-usage.ts";
 
@@ -54,6 +55,8 @@ export function createMeter(options: KernelOptions, { clock, run, pidOf }: Meter
       found.set(machine.machineId, qemu);
       return usageOf(qemu, clock.nowMs());
     },
+
+    wasKilledForMemory: (pid) => wasKilledForMemory(pid),
 
     async network({ podId, netnsPath }, signal) {
       const server = await dhcpServerOf(podId, options);

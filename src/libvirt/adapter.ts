@@ -287,8 +287,13 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
       const condition = conditionOf(state, own);
       if (condition.is === "on" && condition.paused === undefined) own.hasRun = true;
       if (condition.is === "on") own.isFresh = false;
-      const pid = condition.is === "on" ? await qemuPid(this.#options, ref) : undefined;
-      return { machineId, podId, domainName: ref.name, condition, ...(pid === undefined ? {} : { pid }) };
+      const seen = { machineId, podId, domainName: ref.name, condition };
+      const { lastPid } = own;
+      if (condition.is !== "on") return lastPid === undefined ? seen : { ...seen, lastPid };
+      const pid = await qemuPid(this.#options, ref);
+      if (pid === undefined) return seen;
+      own.lastPid = pid;
+      return { ...seen, pid };
     } catch (error) {
       if (!isRefused(error, LIBVIRT_ERROR.noDomain)) throw error;
       this.#ours.forget(ref.uuid);

@@ -8,13 +8,11 @@ export interface LibvirtOptions {
   readonly tcgCacheMiB: number;
   /** Milliseconds that one call may take, by kind; starting a machine has START_LIMIT_MS if that is more. */
   readonly limitMs: { readonly read: number; readonly lifecycle: number; readonly slow: number };
-  /** Where libvirt keeps QEMU's pid files. */
+  /** Where libvirt keeps QEMU's pid files; absent: beside the socket, in `qemu`. */
   readonly runFolderPath?: string;
   /** Milliseconds that calls wait through a restart of libvirtd. */
   readonly reconnectWaitMs?: number;
 }
-
-export const DEFAULT_RUN_FOLDER_PATH = "/run/libvirt/qemu";
 
 /** Many at once, on a cold cache, under emulation; still below the kubelet's own limit of 2 minutes. */
 export const START_LIMIT_MS = 100_000;

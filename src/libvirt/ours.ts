@@ -13,6 +13,8 @@ export interface OwnDomain extends DomainOwner {
   hasRun: boolean;
   /** We defined it, and nobody started it since. */
   isFresh: boolean;
+  /** Of its QEMU, when we last saw it on. */
+  lastPid?: number;
 }
 
 const INACTIVE_XML = 2; // the metadata that the next start would have, too; needs nothing of QEMU

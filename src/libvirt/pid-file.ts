@@ -1,12 +1,16 @@
 // Which process is a domain's QEMU, without asking libvirt.
 
 import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { joinInside } from "../lib/safe-path.ts";
-import { DEFAULT_RUN_FOLDER_PATH, type LibvirtOptions } from "./options.ts";
+import type { LibvirtOptions } from "./options.ts";
 
 /** From libvirt's pid file, and only if that process is this domain's QEMU. */
 export async function qemuPid(
-  { runFolderPath = DEFAULT_RUN_FOLDER_PATH }: Pick<LibvirtOptions, "runFolderPath">,
+  {
+    socketPath,
+    runFolderPath = join(dirname(socketPath), "qemu"),
+  }: Pick<LibvirtOptions, "socketPath" | "runFolderPath">,
   { name, uuid }: { readonly name: string; readonly uuid: string },
 ): Promise<number | undefined> {
   const path = joinInside(runFolderPath, `${name}.pid`);

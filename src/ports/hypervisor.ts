@@ -23,6 +23,8 @@ export interface MachineSighting {
   readonly condition: MachineCondition;
   /** QEMU's process id, when it runs and the hypervisor tells it. */
   readonly pid?: number;
+  /** Of the QEMU that it had, when it is off and this hypervisor saw it on. */
+  readonly lastPid?: number;
 }
 
 /** Something happened to a domain of ours. The condition is asked for afterwards; an event is a reason to look. */

@@ -8,6 +8,8 @@ import type { MachineUsage, NetworkUsage } from "../model/usage.ts";
 export interface Meter {
   /** Undefined when it does not run. Never throws. */
   machine(machine: { readonly machineId: MachineId; readonly domainName: string }): Promise<MachineUsage | undefined>;
+  /** Whether the kernel ended that process for want of memory, by its log as far as that goes back. Never throws. */
+  wasKilledForMemory(pid: number): boolean;
   /** The pod's own interfaces, in its netns. Undefined when there is nothing to be seen. Never throws. */
   network(
     pod: { readonly podId: PodId; readonly netnsPath: string },

@@ -29,6 +29,7 @@ interface FakeDomain {
   isStuck: boolean;
   tuned?: Omit<CpuPlan, "count">;
   pid?: number;
+  lastPid?: number;
   agent?: FakeAgent;
 }
 
@@ -284,6 +285,7 @@ export class FakeHypervisor implements Hypervisor {
 
   #turnOff(domain: FakeDomain, how: HowItStopped): void {
     domain.condition = { is: "off", ended: how };
+    if (domain.pid !== undefined) domain.lastPid = domain.pid;
     delete domain.pid;
     this.#tell({ type: "stopped", machineId: domain.plan.machineId, how });
   }
@@ -296,9 +298,11 @@ export class FakeHypervisor implements Hypervisor {
   }
 }
 
-function sightingOf({ plan, condition, pid }: FakeDomain): MachineSighting {
+function sightingOf({ plan, condition, pid, lastPid }: FakeDomain): MachineSighting {
   const { machineId, podId, domainName } = plan;
-  return { machineId, podId, domainName, condition, ...(pid === undefined ? {} : { pid }) };
+  const pids = condition.is === "on" ? { pid } : { pid: undefined, lastPid };
+  const known = Object.entries(pids).filter(([, value]) => value !== undefined);
+  return { machineId, podId, domainName, condition, ...Object.fromEntries(known) };
 }
 
 function refused(procedure: string, libvirtCode: number, message: string): VmletError {

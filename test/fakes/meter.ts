@@ -17,6 +17,12 @@ export class FakeMeter implements Meter {
     return this.machines.get(machineId);
   }
 
+  readonly killedForMemory = new Set<number>();
+
+  wasKilledForMemory(pid: number): boolean {
+    return this.killedForMemory.has(pid);
+  }
+
   async network({ podId }: { readonly podId: PodId }): Promise<NetworkUsage | undefined> {
     return this.networks.get(podId);
   }

@@ -15,7 +15,7 @@ export class FakeWiring implements Wiring {
     this.wired.set(request.podId, request);
   }
 
-  async unwire({ podId }: Pick<WireRequest, "podId" | "netnsPath" | "tapName">, signal: AbortSignal): Promise<void> {
+  async unwire({ podId }: Pick<WireRequest, "podId" | "netnsPath">, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     this.#failIfTold("unwire");
     this.wired.delete(podId);

@@ -85,6 +85,7 @@ test("a QEMU that is killed is a crash", async () => {
   await expect
     .poll(async () => (await bench.hypervisor.look(machineId, limit()))?.condition, { timeout: 30_000 })
     .toEqual({ is: "off", ended: "crashed" });
+  expect(await bench.hypervisor.look(machineId, limit())).toMatchObject({ lastPid: pid });
 });
 
 test("what libvirt does not take of a template names the file", async () => {

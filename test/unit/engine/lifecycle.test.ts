@@ -39,6 +39,23 @@ test("a guest that crashes is exited with 255", async () => {
   expect(await exited(at)).toMatchObject({ exitCode: 255, reason: "Error" });
 });
 
+test("a guest whose QEMU the kernel ended for want of memory is OOMKilled with 137; one that it did not is a crash", async () => {
+  const at = await running();
+  const pid = await at.world.hypervisor.pidOf(at);
+  if (pid === undefined) throw new Error("it runs without a pid");
+  at.world.meter.killedForMemory.add(pid);
+  at.world.hypervisor.end(at.machineId, "crashed");
+  expect(await exited(at)).toMatchObject({
+    exitCode: 137,
+    reason: "OOMKilled",
+    message: expect.stringContaining("memory"),
+  });
+  const other = await running();
+  other.world.meter.killedForMemory.add(1);
+  other.world.hypervisor.end(other.machineId, "crashed");
+  expect(await exited(other)).toMatchObject({ exitCode: 255, reason: "Error" });
+});
+
 test("a machine whose end could not be looked at when it was told is looked at again", async () => {
   const at = await running();
   const behindEarlierLooks = at.engine.createMachine(at.podId, machineSpec({ name: "second" }), soon());
