@@ -29,6 +29,8 @@ import { openHypervisor } from "./libvirt/adapter.ts";
 import type { Logger } from "./ports/logger.ts";
 import { openPodStore } from "./store/adapter.ts";
 import { claimStateFolder } from "./store/claim.ts";
+import type { StartOptions } from "./streaming/protocol.ts";
+import { superviseStreaming } from "./streaming/supervisor.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 import { serveMetrics } from "./telemetry/metrics-server.ts";
 
@@ -65,6 +67,10 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const meter = createMeter(kernelOptions, { clock, run, pidOf: async (machine) => await hypervisor.pidOf(machine) });
   const consoleLogs = parts.use(createConsoleLogs(config.console, { clock, log: log.child("console") }));
 
+  const streaming = parts.use(
+    superviseStreaming(streamingOptions(config), { log: log.child("streaming"), nodePath: process.execPath }),
+  );
+
   const ports: Ports = {
     clock,
     consoleLogs,
@@ -80,9 +86,11 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     observer: metrics,
     seed: createSeed({ run, isoTool: SEED_TOOL_PATH }),
     store,
+    streaming,
     wiring,
   };
   const living = parts.use(createEngine(ports, engineOptions(config), await store.load(signal)));
+  streaming.answer({ untilEnded: async (subject, asking) => await living.engine.untilEnded(subject, asking) });
   metrics.ask({
     census: () => takeCensus(living.engine.pods),
     images: () => images.list(),
@@ -127,6 +135,12 @@ function engineOptions(config: Config): EngineOptions {
     cgroupExists: createCgroupLookup(),
     hasMachined: existsSync("/run/systemd/machine"),
   };
+}
+
+function streamingOptions({ streaming, logLevel }: Config): StartOptions {
+  const { listen, certificatePath, keyPath, idleMs, creationMs } = streaming;
+  const hasTls = certificatePath !== undefined && keyPath !== undefined;
+  return { ...listen, ...(hasTls ? { tls: { certificatePath, keyPath } } : {}), idleMs, creationMs, logLevel };
 }
 
 function cgroupDriverOfNode(): "systemd" | "cgroupfs" {

@@ -10,6 +10,7 @@ import { libvirtSection } from "./libvirt.ts";
 import { machineSection } from "./machine.ts";
 import { metricsSection } from "./metrics.ts";
 import { routerSection } from "./router.ts";
+import { streamingSection } from "./streaming.ts";
 
 export const configSchema = z.strictObject({
   socketPath: absolutePath().default("/run/vmlet/vmlet.sock").describe("Unix socket on which CRI is served, mode 0600"),
@@ -31,6 +32,7 @@ export const configSchema = z.strictObject({
   kernel: kernelSection,
   machine: machineSection,
   console: consoleSection,
+  streaming: streamingSection,
   metrics: metricsSection,
   router: routerSection,
 });

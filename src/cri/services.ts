@@ -5,6 +5,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { ImageServiceServer, RuntimeServiceServer } from "../gen/runtime.ts";
 import { VmletError } from "../model/failure.ts";
 import type { Logger } from "../ports/logger.ts";
+import { attach } from "./attach.ts";
 import { createContainer } from "./container-create.ts";
 import { containerEvents } from "./container-events.ts";
 import { listContainers, streamContainers } from "./container-list.ts";
@@ -33,6 +34,7 @@ import { podSandboxStats } from "./pod-sandbox-stats.ts";
 import { listPodSandboxStats, streamPodSandboxStats } from "./pod-sandbox-stats-list.ts";
 import { podSandboxStatus } from "./pod-sandbox-status.ts";
 import { stopPodSandbox } from "./pod-sandbox-stop.ts";
+import { portForward } from "./port-forward.ts";
 import { runtimeConfig, updateRuntimeConfig } from "./runtime-config.ts";
 import { status } from "./runtime-status.ts";
 import { version } from "./version.ts";
@@ -89,14 +91,15 @@ export function runtimeService(
     listPodSandboxMetrics: read("ListPodSandboxMetrics", listPodSandboxMetrics(engine)),
     streamPodSandboxMetrics: pieces("StreamPodSandboxMetrics", streamPodSandboxMetrics(engine)),
 
+    attach: write("Attach", attach(engine)),
+    portForward: write("PortForward", portForward(engine)),
+
     getContainerEvents: pieces("GetContainerEvents", containerEvents(engine, options.closing)),
 
     updateContainerResources: write("UpdateContainerResources", updateContainerResources(engine)),
     updatePodSandboxResources: write("UpdatePodSandboxResources", updatePodSandboxResources(engine)),
     execSync: slowRead("ExecSync", execSync(engine)),
     exec: notYet("Exec"),
-    attach: notYet("Attach"),
-    portForward: notYet("PortForward"),
     checkpointContainer: notYet("CheckpointContainer"),
     checkpointPod: notYet("CheckpointPod"),
     restorePod: notYet("RestorePod"),

@@ -9,9 +9,11 @@ import type { Clock } from "../ports/clock.ts";
 import type { GuestOutput } from "../ports/guest-exec.ts";
 import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
 import type { StoredPods } from "../ports/pod-store.ts";
+import type { StreamsWanted } from "../ports/streaming.ts";
 import { createMachine } from "./create-machine.ts";
 import { execSync } from "./exec-sync.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
+import { openAttach, openPortForward, untilEnded } from "./open-streams.ts";
 import type { EngineOptions, Parts, Ports } from "./parts.ts";
 import { PodEvents } from "./pod-events.ts";
 import { Pods } from "./pods.ts";
@@ -48,6 +50,13 @@ export interface Engine {
     command: { readonly argv: readonly string[]; readonly limitMs?: number },
     signal: AbortSignal,
   ): Promise<GuestOutput>;
+  /** URLs, see `Streaming`. */
+  openAttach(machineId: MachineId, wanted: StreamsWanted, signal: AbortSignal): Promise<string>;
+  openPortForward(podId: PodId, ports: readonly number[], signal: AbortSignal): Promise<string>;
+  untilEnded(
+    subject: { readonly machineId: MachineId } | { readonly podId: PodId },
+    signal: AbortSignal,
+  ): Promise<void>;
   health(signal: AbortSignal): Promise<Health>;
   networkStatus: Ports["network"]["status"];
   diskUsage(): Promise<FilesystemUsage>;
@@ -88,6 +97,9 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       removeMachine: bind(removeMachine),
       reopenLog: bind(reopenLog),
       execSync: bind(execSync),
+      openAttach: bind(openAttach),
+      openPortForward: bind(openPortForward),
+      untilEnded: bind(untilEnded),
       health: bind(hypervisorHealth),
       networkStatus: async () => await parts.network.status(),
       diskUsage: async () => await parts.store.usage(),

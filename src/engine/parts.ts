@@ -15,6 +15,7 @@ import type { Network } from "../ports/network.ts";
 import type { Observer } from "../ports/observer.ts";
 import type { PodStore } from "../ports/pod-store.ts";
 import type { Seed } from "../ports/seed.ts";
+import type { Streaming } from "../ports/streaming.ts";
 import type { Wiring } from "../ports/wiring.ts";
 import type { Pods } from "./pods.ts";
 
@@ -33,6 +34,7 @@ export interface Ports {
   readonly observer: Observer;
   readonly seed: Seed;
   readonly store: PodStore;
+  readonly streaming: Streaming;
   readonly wiring: Wiring;
 }
 

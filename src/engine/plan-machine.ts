@@ -44,6 +44,7 @@ export function planMachine(
     seedPath: paths.seedPath,
     nic: { tapName: tapNameOf(facts.machineId), mac: attachment.mac, mtu: attachment.mtu },
     consoleFilePath: paths.consoleFilePath,
+    consoleSocketPath: paths.consoleSocketPath,
     initReportPath: paths.initReportPath,
     vncSocketPath: paths.vncSocketPath,
     ...(execWay === "agent" ? {} : { sshSocketPath: paths.sshSocketPath }),

@@ -157,10 +157,27 @@ export class Pods {
     isWanted: (state: MachineState) => boolean,
     signal: AbortSignal,
   ): Promise<MachineState | undefined> {
-    const { promise, resolve } = Promise.withResolvers<MachineState | undefined>();
+    return await this.#untilState(() => this.findMachine(machineId)?.state, isWanted, signal);
+  }
+
+  /** The same of a pod. */
+  async untilPod(
+    podId: PodId,
+    isWanted: (state: PodState) => boolean,
+    signal: AbortSignal,
+  ): Promise<PodState | undefined> {
+    return await this.#untilState(() => this.findPod(podId)?.state, isWanted, signal);
+  }
+
+  async #untilState<State>(
+    find: () => State | undefined,
+    isWanted: (state: State) => boolean,
+    signal: AbortSignal,
+  ): Promise<State | undefined> {
+    const { promise, resolve } = Promise.withResolvers<State | undefined>();
     const look = (): void => {
-      const record = this.findMachine(machineId);
-      if (!record || isWanted(record.state)) resolve(record?.state);
+      const state = find();
+      if (state === undefined || isWanted(state)) resolve(state);
     };
     using _listening = this.listen(look);
     look();

@@ -33,7 +33,7 @@ export function renderDomain(plan: MachinePlan, template: DomainTemplate, option
   fillRootDisk(deviceOf(copy, "root"), plan.disk);
   setSource(deviceOf(copy, "seed"), { file: exact("seedPath", plan.seedPath) });
   fillNic(deviceOf(copy, "nic"), plan.nic);
-  fillConsole(deviceOf(copy, "console"), exact("consoleFilePath", plan.consoleFilePath));
+  fillConsole(deviceOf(copy, "console"), plan);
   setSource(deviceOf(copy, "initReport"), { path: exact("initReportPath", plan.initReportPath), append: "on" });
   fillSsh(copy, plan.sshSocketPath);
   fillVnc(domain, exact("vncSocketPath", plan.vncSocketPath));
@@ -145,10 +145,13 @@ function fillNic(nic: XmlElement, { tapName, mac, mtu }: NicPlan): void {
   setChild(nic, "script", undefined); // QEMU's user runs nothing on the host
 }
 
-/** A terminal keeps its own source and gets the file as QEMU's copy of all output. */
-function fillConsole(serial: XmlElement, path: string): void {
-  if (serial.attributes["type"] === "file") return setSource(serial, { path, append: "on" });
-  setChild(serial, "log", element("log", { file: path, append: "on" }));
+/** All output is in the file, whichever type it is: written there by QEMU, beside what reads and types, if anything. */
+function fillConsole(serial: XmlElement, { consoleFilePath, consoleSocketPath }: MachinePlan): void {
+  const file = exact("consoleFilePath", consoleFilePath);
+  if (serial.attributes["type"] === "file") return setSource(serial, { path: file, append: "on" });
+  if (serial.attributes["type"] === "unix")
+    setSource(serial, { mode: "bind", path: exact("consoleSocketPath", consoleSocketPath) });
+  setChild(serial, "log", element("log", { file, append: "on" }));
 }
 
 /** A template without the port, and a machine that shall have none, have none. */

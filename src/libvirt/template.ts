@@ -28,7 +28,7 @@ const ROLES = {
   root: { alias: "ua-vmlet-root", device: "disk", type: ["file"] },
   seed: { alias: "ua-vmlet-seed", device: "disk", type: ["file"] },
   nic: { alias: "ua-vmlet-nic", device: "interface", type: ["ethernet"] },
-  console: { alias: "ua-vmlet-console", device: "serial", type: ["file", "pty"] },
+  console: { alias: "ua-vmlet-console", device: "serial", type: ["unix", "file", "pty"] },
   initReport: { alias: "ua-vmlet-init", device: "channel", type: ["file"] },
   ssh: { alias: "ua-vmlet-ssh", device: "channel", type: ["unix"], isOptional: true },
 } as const satisfies Record<string, RoleFacts>;

@@ -50,6 +50,8 @@ export interface MachinePlan {
   readonly nic: NicPlan;
   /** QEMU appends what the serial console prints. */
   readonly consoleFilePath: string;
+  /** Where QEMU takes what somebody types on it. */
+  readonly consoleSocketPath: string;
   /** QEMU writes what the guest's init reports on the port `dev.vmlet.init.0`. */
   readonly initReportPath: string;
   readonly vncSocketPath: string;

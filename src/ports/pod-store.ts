@@ -39,6 +39,7 @@ export interface MachinePaths {
   readonly consolePositionPath: string;
   readonly initReportPath: string;
   readonly vncSocketPath: string;
+  readonly consoleSocketPath: string;
   readonly sshSocketPath: string;
   readonly sshKeyFolderPath: string;
 }

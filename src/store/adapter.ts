@@ -53,7 +53,8 @@ export async function openPodStore(
     if ((await mkdir(path, { recursive: true })) !== undefined) await chmod(path, FOLDER_MODE); // else: the admin's choice
   }
   for (const path of [layout.podsFolder(options), layout.vncFolder(options)]) await makeFolder(path);
-  await makeFolder(layout.sshFolder(options), OWN_FOLDER_MODE);
+  for (const path of [layout.sshFolder(options), layout.consoleFolder(options)])
+    await makeFolder(path, OWN_FOLDER_MODE);
   const qemuUid = options.qemuUid ?? (await findQemuUid());
   if (qemuUid === undefined) log.warn("no user of QEMU found", { users: QEMU_USERS });
   else await chown(layout.vncFolder(options), qemuUid, -1);
@@ -141,6 +142,7 @@ class DiskPodStore implements PodStore {
   async #removeSockets(machineId: string): Promise<void> {
     await rm(layout.vncSocketPath(this.#at, machineId), { force: true });
     await rm(layout.sshSocketPath(this.#at, machineId), { force: true });
+    await rm(layout.consoleSocketPath(this.#at, machineId), { force: true });
   }
 
   /** Filled under another name first: a crash leaves the whole folder or none of it. */

@@ -45,6 +45,12 @@ export const sshFolder = ({ runFolderPath }: StoreFolders): string => join(runFo
 export const sshSocketPath = (at: StoreFolders, machineId: string): string =>
   join(sshFolder(at), `${machineId.slice(0, 12)}.sock`);
 
+/** As for ssh: who can connect there, types on the console. */
+export const consoleFolder = ({ runFolderPath }: StoreFolders): string => join(runFolderPath, "console");
+
+export const consoleSocketPath = (at: StoreFolders, machineId: string): string =>
+  join(consoleFolder(at), `${machineId.slice(0, 12)}.sock`);
+
 export function machinePaths(at: StoreFolders, podId: PodId, machineId: MachineId): MachinePaths {
   const folderPath = machineFolder(at, podId, machineId);
   return {
@@ -55,6 +61,7 @@ export function machinePaths(at: StoreFolders, podId: PodId, machineId: MachineI
     consolePositionPath: join(folderPath, "console-position.json"),
     initReportPath: join(folderPath, INIT_REPORT),
     vncSocketPath: vncSocketPath(at, machineId),
+    consoleSocketPath: consoleSocketPath(at, machineId),
     sshSocketPath: sshSocketPath(at, machineId),
     sshKeyFolderPath: join(folderPath, "ssh"),
   };
@@ -62,5 +69,5 @@ export function machinePaths(at: StoreFolders, podId: PodId, machineId: MachineI
 
 /** Whether the kernel can bind sockets in this run folder. */
 export function fitsSocketPaths(at: StoreFolders): boolean {
-  return Buffer.byteLength(vncSocketPath(at, "0".repeat(12))) <= SOCKET_PATH_MAX_BYTES;
+  return Buffer.byteLength(consoleSocketPath(at, "0".repeat(12))) <= SOCKET_PATH_MAX_BYTES; // the longest of them
 }

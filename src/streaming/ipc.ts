@@ -126,7 +126,7 @@ export class Peer<Theirs extends Calls> {
   }
 }
 
-function streamingGone(): VmletError {
+export function streamingGone(): VmletError {
   return new VmletError(
     { code: "STREAMING_GONE" },
     "the streaming process of vmlet is not there; it is being started again, so try once more",

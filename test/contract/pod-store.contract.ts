@@ -198,6 +198,7 @@ export function podStoreContract(name: string, make: () => Promise<StoreUnderTes
     const [a, b] = [store.pathsOf(podId, newMachineId()), store.pathsOf(podId, newMachineId())];
     const all = [...Object.values(a), ...Object.values(b)];
     expect(new Set(all).size).toBe(all.length);
-    for (const path of [a.vncSocketPath, a.sshSocketPath]) expect(Buffer.byteLength(path)).toBeLessThanOrEqual(107);
+    for (const path of [a.vncSocketPath, a.sshSocketPath, a.consoleSocketPath])
+      expect(Buffer.byteLength(path)).toBeLessThanOrEqual(107);
   });
 }

@@ -28,6 +28,7 @@ export function aMachinePlan(
     seedPath: `${folderPath}/seed.iso`,
     nic: { tapName: tapNameOf(machineId), mac: "52:54:00:00:00:01", mtu: 1500 },
     consoleFilePath: `${folderPath}/console.log`,
+    consoleSocketPath: `${folderPath}/console.sock`,
     initReportPath: `${folderPath}/init-report`,
     vncSocketPath: `${folderPath}/vnc.sock`,
     template: "linux",

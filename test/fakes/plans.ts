@@ -26,6 +26,7 @@ export function somePlan(changes: Partial<MachinePlan> = {}): MachinePlan {
     disk: { overlayPath: "/var/lib/vmlet/m/disk.qcow2", base: { path: "/var/lib/vmlet/images/a", format: "qcow2" } },
     seedPath: "/var/lib/vmlet/m/seed.iso",
     nic: { tapName: "vm0123456789ab", mac: "0a:58:0a:58:00:05", mtu: 1450 },
+    consoleSocketPath: "/run/vmlet/m/console.sock",
     consoleFilePath: "/var/lib/vmlet/m/console",
     initReportPath: "/var/lib/vmlet/m/init-report",
     vncSocketPath: "/run/vmlet/m/vnc.sock",

@@ -8,6 +8,7 @@ import type { GuestOutput, Guests, GuestTarget } from "../../src/ports/guest-exe
 import type { HostFiles } from "../../src/ports/host-files.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import type { Seed, SeedRequest } from "../../src/ports/seed.ts";
+import type { AttachStream, ExecStream, ForwardStream, Streaming } from "../../src/ports/streaming.ts";
 
 export class FakeClock implements Clock {
   now = 1_700_000_000_000;
@@ -72,6 +73,29 @@ export class FakeSeed implements Seed {
 
   async readInitReport(initReportPath: string): Promise<number | undefined> {
     return this.reports.get(initReportPath);
+  }
+}
+
+/** Remembers what was to be opened. */
+export class FakeStreaming implements Streaming {
+  readonly opened: (ExecStream | AttachStream | ForwardStream)[] = [];
+
+  async exec(stream: ExecStream, signal: AbortSignal): Promise<string> {
+    return this.#open("exec", stream, signal);
+  }
+
+  async attach(stream: AttachStream, signal: AbortSignal): Promise<string> {
+    return this.#open("attach", stream, signal);
+  }
+
+  async portForward(stream: ForwardStream, signal: AbortSignal): Promise<string> {
+    return this.#open("portforward", stream, signal);
+  }
+
+  #open(kind: string, stream: ExecStream | AttachStream | ForwardStream, signal: AbortSignal): string {
+    signal.throwIfAborted();
+    this.opened.push(stream);
+    return `http://127.0.0.1:1/${kind}/token`;
   }
 }
 

@@ -124,6 +124,7 @@ async function emptyMachine(folderPath: string, changes: Partial<MachinePlan>) {
     disk: { overlayPath, base: { path: basePath, format: "qcow2" } },
     seedPath,
     consoleFilePath: join(folderPath, "console"),
+    consoleSocketPath: join(folderPath, "console.sock"),
     initReportPath: join(folderPath, "init-report"),
     vncSocketPath: join(vncFolderPath, "vnc.sock"),
     sshSocketPath: join(folderPath, "ssh.sock"),
@@ -171,9 +172,9 @@ test("libvirt and QEMU take a rendered domain, hostile title and all, and show i
   expect(link).toContain("mtu 1450");
   expect((await stat(machine.plan.vncSocketPath)).isSocket()).toBe(true);
   // QEMU holds the files itself: nobody has to be there to read.
-  for (const path of [machine.plan.consoleFilePath, machine.plan.initReportPath]) {
-    expect((await stat(path)).uid).toBe(machine.uid);
-  }
+  expect((await stat(machine.plan.initReportPath)).uid).toBe(machine.uid);
+  expect((await stat(machine.plan.consoleFilePath)).isFile()).toBe(true);
+  expect((await stat(machine.plan.consoleSocketPath)).isSocket()).toBe(true);
 });
 
 test.each(["destroyed", "killed"])(

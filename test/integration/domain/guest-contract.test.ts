@@ -48,6 +48,7 @@ async function boot(guest: string, memoryMiB: number, request: Partial<SeedReque
     disk: { overlayPath: at("overlay.qcow2"), base: { path: basePath, format: "qcow2" } },
     seedPath: at("seed.iso"),
     consoleFilePath: at("console"),
+    consoleSocketPath: at("console.sock"),
     initReportPath: at("init-report"),
     vncSocketPath: at("vnc/vnc.sock"),
     sshSocketPath: at("ssh.sock"),

@@ -16,6 +16,7 @@ import {
   FakeDisks,
   FakeGuests,
   FakeSeed,
+  FakeStreaming,
   fakeHostFiles,
   silentLog,
 } from "../../fakes/small-ports.ts";
@@ -47,6 +48,7 @@ export class World {
   readonly network = new FakeNetwork();
   readonly seed = new FakeSeed();
   readonly store = new FakePodStore();
+  readonly streaming = new FakeStreaming();
   readonly wiring = new FakeWiring();
   /** Operations whose undo failed. */
   readonly undoFailures: string[] = [];
@@ -77,6 +79,7 @@ export class World {
       observer: { undoFailed: (operation) => void this.undoFailures.push(operation) },
       seed: this.#watched("seed", this.seed),
       store: this.#watched("store", this.store),
+      streaming: this.streaming,
       wiring: this.#watched("wiring", this.wiring),
     };
     this.living = createEngine(ports, OPTIONS, await this.store.load(soon()));

@@ -95,7 +95,8 @@ test("the machine has the pod's MAC and MTU on a tap that libvirt makes, and no 
 
 test("QEMU itself appends console and init report to their files, and VNC listens on a socket only", () => {
   const { role, domain } = rendered(somePlan());
-  expect(at(role("console"), "source").attributes).toEqual({ path: "/var/lib/vmlet/m/console", append: "on" });
+  expect(at(role("console"), "log").attributes).toEqual({ file: "/var/lib/vmlet/m/console", append: "on" });
+  expect(at(role("console"), "source").attributes).toEqual({ mode: "bind", path: "/run/vmlet/m/console.sock" });
   expect(at(role("initReport"), "source").attributes).toEqual({ path: "/var/lib/vmlet/m/init-report", append: "on" });
   expect(at(role("seed"), "source").attributes["file"]).toBe("/var/lib/vmlet/m/seed.iso");
   const vnc = devicesOf(domain).filter(({ name }) => name === "graphics");
@@ -118,13 +119,14 @@ test("a template without the port of ssh is one that gives no port", () => {
   expect(rendered(somePlan(), old).xml).not.toContain("/run/vmlet/m/ssh.sock");
 });
 
-test("a template whose console is a terminal keeps it and logs all output to the file", () => {
-  const pty = text
-    .replace('<serial type="file">', '<serial type="pty">')
-    .replace(/<source path="[^"]*console"[^>]*>/, "");
-  const serial = rendered(somePlan(), parseTemplate("pty.xml", pty)).role("console");
-  expect(at(serial, "log").attributes).toEqual({ file: "/var/lib/vmlet/m/console", append: "on" });
-  expect(child(serial, "source")).toBeUndefined();
+test.each(["file", "pty"])("a template whose console is of type %s keeps it, and all output is in the file", (type) => {
+  const own = text
+    .replace('<serial type="unix">', `<serial type="${type}">`)
+    .replace(/<source mode="bind" path="[^"]*console.sock"\/>/, "");
+  const serial = rendered(somePlan(), parseTemplate("own.xml", own)).role("console");
+  const written = type === "file" ? at(serial, "source").attributes["path"] : at(serial, "log").attributes["file"];
+  expect([serial.attributes["type"], written]).toEqual([type, "/var/lib/vmlet/m/console"]);
+  if (type === "pty") expect(child(serial, "source")).toBeUndefined();
 });
 
 test("emulated machines cap QEMU's translation cache, machines on KVM get the host's processor", () => {

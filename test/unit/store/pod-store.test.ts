@@ -147,17 +147,21 @@ test("removing a machine or its pod takes its sockets along, which QEMU leaves b
   for (const each of [paths, store.pathsOf(pod.facts.podId, second.facts.machineId)]) {
     await writeFile(each.vncSocketPath, "");
     await writeFile(each.sshSocketPath, "");
+    await writeFile(each.consoleSocketPath, "");
   }
-  const left = async () => [await readdir(join(at.runFolderPath, "vnc")), await readdir(join(at.runFolderPath, "ssh"))];
+  const left = async () =>
+    await Promise.all(["vnc", "ssh", "console"].map((name) => readdir(join(at.runFolderPath, name))));
   await store.removeMachine(pod.facts.podId, machine.facts.machineId);
-  expect((await left()).flat()).toHaveLength(2);
+  expect((await left()).flat()).toHaveLength(3);
   await store.removePod(pod.facts.podId);
-  expect(await left()).toEqual([[], []]);
+  expect(await left()).toEqual([[], [], []]);
 });
 
 test("the folder of the sockets by which one gets into guests is ours alone", async () => {
   const { at } = await filled();
-  expect((await stat(join(at.runFolderPath, "ssh"))).mode & 0o777).toBe(0o700);
+  for (const name of ["ssh", "console"]) {
+    expect((await stat(join(at.runFolderPath, name))).mode & 0o777).toBe(0o700);
+  }
 });
 
 test("QEMU's user can pass the folders and list none, and records are ours alone, whatever the umask", async () => {

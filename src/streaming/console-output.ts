@@ -1,0 +1,114 @@
+// What a guest prints, for one client: read from the console's file, at the client's own pace. The file has all of it in
+// order, so who is slow disturbs nobody; who is too slow skips.
+
+import { watch } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import type { Writable } from "node:stream";
+import { untilAborted } from "../lib/keyed-lock.ts";
+
+export interface ConsoleOutput {
+  readonly path: string;
+  readonly to: Writable;
+  /** Aborted when nothing more will be printed; what is in the file by then is still copied. */
+  readonly ended: AbortSignal;
+}
+
+/** A screenful: what a client sees of the time before it came. */
+const REPLAY_LINES = 25;
+const REPLAY_BYTES = 8 << 10;
+/** Who is further behind than this loses what is in between. The file keeps at least twice as much: console.replayBytes. */
+const MAX_BEHIND_BYTES = 512 << 10;
+const PIECE_BYTES = 32 << 10;
+/** How often the file is looked at although no event came. */
+const SAFETY_POLL_MS = 2_000;
+const NEWLINE = 10;
+
+/** Resolves when the console has ended and all of it is with the client; rejects when aborted or the client broke. */
+export async function copyConsole({ path, to, ended }: ConsoleOutput, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await using file = await open(path, "r");
+  using changes = new Changes(path, AbortSignal.any([signal, ended]));
+  const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+  let offset = await replayStart(file);
+  for (;;) {
+    const isEnded = ended.aborted; // asked before the size: what it had then is all
+    const { size } = await file.stat();
+    if (size < offset) offset = size; // somebody emptied it
+    if (size - offset > MAX_BEHIND_BYTES) {
+      const resumeAt = size - REPLAY_BYTES;
+      await write(to, Buffer.from(`\r\n[vmlet: ${resumeAt - offset} bytes of the console skipped]\r\n`), signal);
+      offset = resumeAt;
+    }
+    const { bytesRead } = await file.read(piece, 0, Math.min(PIECE_BYTES, size - offset), offset);
+    offset += bytesRead;
+    if (bytesRead > 0) await write(to, piece.subarray(0, bytesRead), signal);
+    else if (isEnded) return;
+    else await changes.next();
+    signal.throwIfAborted();
+  }
+}
+
+/** Where the last lines begin. */
+async function replayStart(file: FileHandle): Promise<number> {
+  const { size } = await file.stat();
+  const length = Math.min(size, REPLAY_BYTES);
+  const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
+  let at = buffer.length - 1; // an end of line there begins no line
+  for (let lines = 0; lines < REPLAY_LINES; lines += 1) {
+    const before = at > 0 ? buffer.lastIndexOf(NEWLINE, at - 1) : -1;
+    if (before === -1) return size - length + (size > length ? restOfLine(buffer) : 0);
+    at = before;
+  }
+  return size - length + at + 1;
+}
+
+/** Bytes of a line that begins before `buffer`; none if it is all one line. */
+function restOfLine(buffer: Buffer): number {
+  const end = buffer.indexOf(NEWLINE) + 1;
+  return end === buffer.length ? 0 : end;
+}
+
+/** Its promise is settled when the bytes' memory is ours again. */
+async function write(to: Writable, bytes: Buffer, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  to.write(bytes, (error) => (error ? reject(error) : resolve()));
+  await untilAborted(promise, signal);
+}
+
+/** Tells that a file may have changed since it was last asked, or that there is another reason to look. */
+class Changes implements Disposable {
+  readonly #parts = new DisposableStack();
+  #hasChanged = false;
+  #wake: () => void = () => {};
+
+  constructor(path: string, other: AbortSignal) {
+    const changed = (): void => {
+      this.#hasChanged = true;
+      this.#wake();
+    };
+    if (other.aborted) changed();
+    other.addEventListener("abort", changed, { once: true });
+    this.#parts.defer(() => other.removeEventListener("abort", changed));
+    try {
+      const watcher = watch(path, { persistent: false }, changed).on("error", () => {});
+      this.#parts.defer(() => watcher.close());
+    } catch {
+      // Out of watches: the poll must do.
+    }
+  }
+
+  async next(): Promise<void> {
+    if (!this.#hasChanged) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      const timer = setTimeout(resolve, SAFETY_POLL_MS);
+      await promise;
+      clearTimeout(timer);
+    }
+    this.#hasChanged = false;
+  }
+
+  [Symbol.dispose](): void {
+    this.#parts.dispose();
+  }
+}

@@ -1,0 +1,57 @@
+// crictl as a person at a terminal has it: it runs, is typed to, and is looked at.
+
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { REPO_PATH } from "../../node/layout.ts";
+import { poll } from "../../node/poll.ts";
+import type { TestNode } from "../../node/test-node.ts";
+
+export interface Interactive extends AsyncDisposable {
+  readonly pid: number;
+  type(text: string): void;
+  /** All that it printed so far, on both of its outputs. */
+  shown(): string;
+  /** Waits until it has printed that. */
+  shows(text: string): Promise<void>;
+  /** Waits for its end; resolves to its exit code. */
+  ended(): Promise<number | null>;
+}
+
+const LIMIT_MS = 60_000;
+
+export function startCrictl(node: TestNode, args: readonly string[]): Interactive {
+  const file = join(REPO_PATH, ".cache/bin/crictl");
+  const child = spawn(file, ["--config", node.layout.crictlConfigPath, ...args], {
+    env: { HOME: "/root", PATH: "/usr/bin:/bin" },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => (output += chunk.toString("latin1")));
+  }
+  child.stdin.on("error", () => {}); // it may end before it read what was typed
+  const end = new Promise<number | null>((resolve) => child.once("close", (code) => resolve(code)));
+  const limited = async <T>(what: string, ask: () => T | undefined): Promise<T> => {
+    try {
+      return await poll(async () => ask(), { what, limitMs: LIMIT_MS, everyMs: 50 }, AbortSignal.timeout(2 * LIMIT_MS));
+    } catch (error) {
+      const tail = JSON.stringify(output.slice(-400));
+      throw new Error(`crictl ${args[0]}: ${what}: not within ${LIMIT_MS} ms; it printed ${tail}`, { cause: error });
+    }
+  };
+  return {
+    pid: child.pid ?? 0,
+    type: (text) => void child.stdin.write(text),
+    shown: () => output,
+    shows: async (text) =>
+      void (await limited(`printing ${JSON.stringify(text)}`, () => output.includes(text) || undefined)),
+    ended: async () => {
+      await limited("its end", () => child.exitCode !== null || child.signalCode !== null || undefined);
+      return await end;
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      await end;
+    },
+  };
+}
