@@ -26,6 +26,7 @@ export type Failure =
     }
   | { readonly code: "HYPERVISOR_STUCK"; readonly domain: string; readonly procedure: string }
   | { readonly code: "DOMAIN_NOT_FOUND"; readonly domain: string }
+  | { readonly code: "GUEST_LOST"; readonly machineId: string }
   | { readonly code: "AGENT_ABSENT"; readonly domain: string }
   | { readonly code: "AGENT_REFUSED"; readonly domain: string; readonly command: string }
   | { readonly code: "TEMPLATE_INVALID"; readonly path: string }

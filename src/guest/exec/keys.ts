@@ -22,14 +22,30 @@ export async function ensureExecKeys(folderPath: string): Promise<ExecKeys> {
   };
 }
 
+/** Undefined when the machine was made without. */
+export async function readExecKeys(folderPath: string): Promise<ExecKeys | undefined> {
+  const [host, client] = await Promise.all([
+    readPair(join(folderPath, NAMES.host)),
+    readPair(join(folderPath, NAMES.client)),
+  ]);
+  return host && client && { host, client };
+}
+
 /** The public half is written last: where it is, the private one is. */
 async function ensurePair(path: string, comment: string): Promise<OpensshKeyPair> {
-  const [privateKey, publicKey] = await Promise.all([read(path), read(`${path}.pub`)]);
-  if (privateKey !== undefined && publicKey !== undefined) return { privateKey, publicKey: publicKey.trimEnd() };
+  const there = await readPair(path);
+  if (there !== undefined) return there;
   const made = newOpensshKeyPair(comment);
   await writeFileAtomically(path, made.privateKey, { mode: 0o600 });
   await writeFileAtomically(`${path}.pub`, `${made.publicKey}\n`, { mode: 0o600 });
   return made;
+}
+
+async function readPair(path: string): Promise<OpensshKeyPair | undefined> {
+  const [privateKey, publicKey] = await Promise.all([read(path), read(`${path}.pub`)]);
+  return privateKey !== undefined && publicKey !== undefined
+    ? { privateKey, publicKey: publicKey.trimEnd() }
+    : undefined;
 }
 
 async function read(path: string): Promise<string | undefined> {

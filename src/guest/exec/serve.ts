@@ -93,6 +93,9 @@ if [ "$user" != root ] && id "$user" >/dev/null 2>&1; then
   (umask 077 && cp /etc/vmlet/environment "$here/environment") && chown "$user" "$here/environment"
 fi
 
+# For a terminal, libaudit in sshd looks up the name of where we come from, which is none, and a DNS that does not answer
+# would hold the session up. The command does not inherit these.
+export RES_OPTIONS=attempts:0 SYSTEMD_NSS_RESOLVE_NETWORK=0
 exec 3<>"$port" || exit
 printf '\\r\\n' >&3 || exit # waits for the host to connect, while a read would say at once that nobody is there
 exec "$sshd" -i -f "$here/sshd_config" -o UsePAM=$pam <&3 >&3 3>&-
