@@ -12,8 +12,6 @@ import { takeCensus } from "./engine/census.ts";
 import { createEngine, type Engine } from "./engine/engine.ts";
 import type { EngineOptions, Ports } from "./engine/parts.ts";
 import { VmletService } from "./gen/vmlet.ts";
-import { createAgentExec } from "./guest/exec/agent-exec.ts";
-import { captureWith } from "./guest/exec/capture.ts";
 import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
@@ -75,7 +73,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     clock,
     consoleLogs,
     disks: qemuImgDisks({ run }),
-    guests: { capture: captureWith(createAgentExec(hypervisor.askAgent.bind(hypervisor))) },
+    guests: streaming,
     hostFiles: createHostFiles(),
     hypervisor,
     images,
@@ -90,7 +88,10 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     wiring,
   };
   const living = parts.use(createEngine(ports, engineOptions(config), await store.load(signal)));
-  streaming.answer({ untilEnded: async (subject, asking) => await living.engine.untilEnded(subject, asking) });
+  streaming.answer({
+    untilEnded: async (subject, asking) => await living.engine.untilEnded(subject, asking),
+    askAgent: async ({ machineId, command }, asking) => await hypervisor.askAgent(machineId, command, asking),
+  });
   metrics.ask({
     census: () => takeCensus(living.engine.pods),
     images: () => images.list(),

@@ -1,8 +1,10 @@
 // The streaming process: composition root of everything that carries bytes between clients and guests. Started, asked and
 // outlived by the daemon; ends with it.
 
-import { VmletError } from "./model/failure.ts";
-import type { GuestExec } from "./ports/guest-exec.ts";
+import { createAgentExec } from "./guest/exec/agent-exec.ts";
+import { autoExec } from "./guest/exec/auto-exec.ts";
+import { captureWith } from "./guest/exec/capture.ts";
+import { SshExec } from "./guest/exec/ssh-exec.ts";
 import { ConsoleInputs } from "./streaming/console-input.ts";
 import { Peer, type Transport } from "./streaming/ipc.ts";
 import type { DaemonCalls, StartOptions, StreamingCalls } from "./streaming/protocol.ts";
@@ -18,20 +20,12 @@ process.title = "vmlet streaming";
 process.on("disconnect", () => process.exit(0)); // the daemon is gone, whichever way
 process.on("SIGINT", () => {}); // a terminal's, and meant for the daemon
 
-const guestExec: GuestExec = {
-  run: async (target) => {
-    throw new VmletError(
-      { code: "WRONG_STATE", subject: "guest", state: "without a way in" },
-      `container ${target.machineId}: this version of vmlet has no way into a guest`,
-    );
-  },
-};
-
 type Sessions = Omit<StreamingCalls, "start">;
 const started = Promise.withResolvers<Sessions>();
 const peer: Peer<DaemonCalls> = new Peer(process as Transport, {
   start,
   exec: async (stream, signal) => (await started.promise).exec(stream, signal),
+  capture: async (request, signal) => (await started.promise).capture(request, signal),
   attach: async (stream, signal) => (await started.promise).attach(stream, signal),
   portForward: async (stream, signal) => (await started.promise).portForward(stream, signal),
 } satisfies StreamingCalls);
@@ -47,7 +41,14 @@ async function start(options: StartOptions): Promise<void> {
   }
   const daemon: DaemonCalls = {
     untilEnded: async (subject, signal) => peer.ask("untilEnded", subject, signal),
+    askAgent: async (request, signal) => peer.ask("askAgent", request, signal),
   };
+  const agent = createAgentExec(async (machineId, command, signal) => daemon.askAgent({ machineId, command }, signal));
+  const guestExec = autoExec({ ssh: new SshExec(), agent });
+  const capture = captureWith(guestExec);
   const server = await listen(options, log);
-  started.resolve(sessionCalls({ server, guestExec, consoleInputs: new ConsoleInputs(), daemon, options, log }));
+  started.resolve({
+    ...sessionCalls({ server, guestExec, consoleInputs: new ConsoleInputs(), daemon, options, log }),
+    capture: async ({ target, argv }, signal) => await capture(target, argv, signal),
+  });
 }

@@ -17,6 +17,7 @@ import { containerStats } from "./container-stats.ts";
 import { listContainerStats, streamContainerStats } from "./container-stats-list.ts";
 import { containerStatus } from "./container-status.ts";
 import { stopContainer } from "./container-stop.ts";
+import { exec } from "./exec.ts";
 import { execSync } from "./exec-sync.ts";
 import { type RpcObserver, type Streamed, streamed, type Unary, unary } from "./handler.ts";
 import { imageFsInfo } from "./image-fs-info.ts";
@@ -91,6 +92,7 @@ export function runtimeService(
     listPodSandboxMetrics: read("ListPodSandboxMetrics", listPodSandboxMetrics(engine)),
     streamPodSandboxMetrics: pieces("StreamPodSandboxMetrics", streamPodSandboxMetrics(engine)),
 
+    exec: write("Exec", exec(engine)),
     attach: write("Attach", attach(engine)),
     portForward: write("PortForward", portForward(engine)),
 
@@ -99,7 +101,6 @@ export function runtimeService(
     updateContainerResources: write("UpdateContainerResources", updateContainerResources(engine)),
     updatePodSandboxResources: write("UpdatePodSandboxResources", updatePodSandboxResources(engine)),
     execSync: slowRead("ExecSync", execSync(engine)),
-    exec: notYet("Exec"),
     checkpointContainer: notYet("CheckpointContainer"),
     checkpointPod: notYet("CheckpointPod"),
     restorePod: notYet("RestorePod"),

@@ -13,7 +13,7 @@ import type { StreamsWanted } from "../ports/streaming.ts";
 import { createMachine } from "./create-machine.ts";
 import { execSync } from "./exec-sync.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
-import { openAttach, openPortForward, untilEnded } from "./open-streams.ts";
+import { openAttach, openExec, openPortForward, untilEnded } from "./open-streams.ts";
 import type { EngineOptions, Parts, Ports } from "./parts.ts";
 import { PodEvents } from "./pod-events.ts";
 import { Pods } from "./pods.ts";
@@ -51,6 +51,11 @@ export interface Engine {
     signal: AbortSignal,
   ): Promise<GuestOutput>;
   /** URLs, see `Streaming`. */
+  openExec(
+    machineId: MachineId,
+    command: { readonly argv: readonly string[]; readonly wanted: StreamsWanted },
+    signal: AbortSignal,
+  ): Promise<string>;
   openAttach(machineId: MachineId, wanted: StreamsWanted, signal: AbortSignal): Promise<string>;
   openPortForward(podId: PodId, ports: readonly number[], signal: AbortSignal): Promise<string>;
   untilEnded(
@@ -97,6 +102,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       removeMachine: bind(removeMachine),
       reopenLog: bind(reopenLog),
       execSync: bind(execSync),
+      openExec: bind(openExec),
       openAttach: bind(openAttach),
       openPortForward: bind(openPortForward),
       untilEnded: bind(untilEnded),

@@ -1,9 +1,21 @@
-// Attach and port-forward: where a client may open its stream, and how long the stream makes sense.
+// Exec, attach and port-forward: where a client may open its stream, and how long the stream makes sense.
 
-import { VmletError } from "../model/failure.ts";
+import { invalid, VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { StreamsWanted } from "../ports/streaming.ts";
+import { guestTargetOf } from "./guest-target.ts";
 import type { Parts } from "./parts.ts";
+
+/** A URL. @throws MACHINE_NOT_FOUND SPEC_INVALID; WRONG_STATE for a machine that does not run */
+export async function openExec(
+  parts: Parts,
+  machineId: MachineId,
+  { argv, wanted }: { readonly argv: readonly string[]; readonly wanted: StreamsWanted },
+  signal: AbortSignal,
+): Promise<string> {
+  if (argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
+  return await parts.streaming.exec({ target: guestTargetOf(parts, machineId), argv, wanted }, signal);
+}
 
 /** A URL. @throws MACHINE_NOT_FOUND; WRONG_STATE for a machine that does not run */
 export async function openAttach(

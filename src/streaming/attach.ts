@@ -38,14 +38,14 @@ async function attach(session: CommandSession, stream: AttachStream, parts: Atta
     () => ended.abort(),
     () => {}, // the client went first
   );
-  using input = stdin === undefined ? undefined : await parts.consoleInputs.open(machineId, consoleSocketPath);
+  const input = stdin === undefined ? undefined : await parts.consoleInputs.open(machineId, consoleSocketPath);
   const outputs =
     stdout === undefined
       ? until(ended.signal, signal)
       : copyConsole({ path: consoleFilePath, to: stdout, ended: ended.signal }, signal);
   if (stdin !== undefined && input !== undefined) {
     // When the input ends by itself, what is printed is still of interest.
-    void typeIn(stdin, input, { canDetach: wanted.tty }).then(
+    void typeIn(stdin, input, { canDetach: wanted.tty }, signal).then(
       (end) => end === "detached" && left.abort(),
       () => {}, // the client is gone, or the machine is
     );
@@ -61,10 +61,11 @@ async function typeIn(
   stdin: Readable,
   input: ConsoleInput,
   { canDetach }: { canDetach: boolean },
+  signal: AbortSignal,
 ): Promise<"detached" | "ended"> {
   for await (const chunk of stdin as AsyncIterable<Buffer>) {
     const keyAt = canDetach ? chunk.indexOf(DETACH_KEY) : -1;
-    if (keyAt !== 0) await input.write(keyAt === -1 ? chunk : chunk.subarray(0, keyAt));
+    if (keyAt !== 0) await input.write(keyAt === -1 ? chunk : chunk.subarray(0, keyAt), signal);
     if (keyAt !== -1) return "detached";
   }
   return "ended";

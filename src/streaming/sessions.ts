@@ -21,7 +21,7 @@ export interface SessionParts {
   readonly log: Logger;
 }
 
-export function sessionCalls(parts: SessionParts): Omit<StreamingCalls, "start"> {
+export function sessionCalls(parts: SessionParts): Omit<StreamingCalls, "start" | "capture"> {
   const urlFor = async (kind: SessionKind, facts: object, serve: (knock: Knock) => Promise<void>): Promise<string> =>
     parts.server.urlFor({
       kind,

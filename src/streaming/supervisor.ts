@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { backoff, sleepMs } from "../lib/backoff.ts";
 import { untilAborted } from "../lib/keyed-lock.ts";
 import { SYSTEM_PATH } from "../lib/spawn.ts";
+import type { Guests } from "../ports/guest-exec.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Streaming } from "../ports/streaming.ts";
 import { Peer, streamingGone } from "./ipc.ts";
@@ -17,8 +18,8 @@ export interface SupervisorParts {
   readonly nodePath: string;
 }
 
-/** The daemon's end of the streaming process. */
-export interface SupervisedStreaming extends Streaming, AsyncDisposable {
+/** The daemon's end of the streaming process, which has the ways into guests, too. */
+export interface SupervisedStreaming extends Streaming, Guests, AsyncDisposable {
   /** Whom the streaming process may ask; until then its sessions wait. */
   answer(calls: DaemonCalls): void;
   /** The process that serves now. */
@@ -66,6 +67,7 @@ class Supervisor implements SupervisedStreaming {
   }
 
   exec: Streaming["exec"] = async (stream, signal) => await this.#ask("exec", stream, signal);
+  capture: Guests["capture"] = async (target, argv, signal) => await this.#ask("capture", { target, argv }, signal);
   attach: Streaming["attach"] = async (stream, signal) => await this.#ask("attach", stream, signal);
   portForward: Streaming["portForward"] = async (stream, signal) => await this.#ask("portForward", stream, signal);
 
@@ -125,6 +127,8 @@ class Supervisor implements SupervisedStreaming {
       resolve();
     });
     const peer = new Peer<StreamingCalls>(child, {
+      askAgent: async (request, signal) =>
+        (await untilAborted(this.#answers.promise, signal)).askAgent(request, signal),
       untilEnded: async (subject, signal) =>
         (await untilAborted(this.#answers.promise, signal)).untilEnded(subject, signal),
     });

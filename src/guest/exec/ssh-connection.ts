@@ -97,8 +97,10 @@ export class SshConnection {
       if (isGivenUp) channel.close();
       resolve(this.#started(channel));
     });
+    const askedAtMs = performance.now();
     const watching = setInterval(() => {
-      if (this.port.silentMs > SILENCE_LIMIT_MS) this.port.destroy(new Error("the guest does not answer"));
+      const silentMs = Math.min(this.port.silentMs, performance.now() - askedAtMs);
+      if (silentMs > SILENCE_LIMIT_MS) this.port.destroy(new Error("the guest does not answer"));
     }, SILENCE_CHECK_MS);
     try {
       return await untilAborted(promise, signal); // ssh2 rejects it when the connection ends

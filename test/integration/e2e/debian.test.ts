@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ContainerConfig } from "../../../src/gen/runtime.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { agentAnswers, guestSh, newSshKey, type SshKey, ssh } from "./guest-shell.ts";
-import { whyNoDebian, whyNoIpv6, whyNoSsh } from "./machine-limits.ts";
+import { startCrictlOnTerminal } from "./interactive.ts";
+import { whyNoCrictl, whyNoDebian, whyNoIpv6, whyNoSsh } from "./machine-limits.ts";
 import { type PackedGuest, packedGuest } from "./packed-guest.ts";
 import { BOOT_LIMIT_MS, containerConfigOf, VmPod } from "./vm-pod.ts";
 
@@ -112,6 +113,23 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
   test.skipIf(whyNoSsh !== undefined)(`lets the pod's ssh key in (${whyNoSsh ?? "by a real client"})`, async () => {
     if (key === undefined) throw new Error("no key was made");
     expect(await ssh(key, ip, "hostname", suite)).toEqual({ exitCode: 0, text: "deb-0" });
+  });
+
+  test("runs commands by ssh, also on a terminal, while it has no network", { timeout: LIMIT_MS }, async () => {
+    await guest("systemctl is-active vmlet-ssh.service");
+    await guest("ip link set eth0 down");
+    const asked = { containerId: pod.containerId, cmd: ["sh", "-c", 'printf "%s|" "$AWKWARD"; id -un'], timeout: 60n };
+    const { stdout, exitCode } = await node.cri.runtime.execSync(asked, suite);
+    expect([exitCode, Buffer.from(stdout).toString()]).toEqual([0, `${AWKWARD}|root\n`]);
+    if (whyNoCrictl === undefined) {
+      await using terminal = startCrictlOnTerminal(node, ["exec", "-it", pod.containerId, "bash", "--norc"]);
+      await terminal.shows("# ");
+      terminal.type("tty; echo $((6*7))-seen; exit\n");
+      await terminal.shows("42-seen");
+      expect(terminal.shown()).toContain("/dev/pts/");
+      expect(await terminal.ended()).toBe(0);
+    }
+    await guest("ip link set eth0 up");
   });
 
   test("ends with its command, whose exit status is the container's", { timeout: LIMIT_MS }, async () => {

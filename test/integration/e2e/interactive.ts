@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { shellQuote } from "../../../src/guest/shell.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { poll } from "../../node/poll.ts";
 import type { TestNode } from "../../node/test-node.ts";
@@ -18,10 +19,20 @@ export interface Interactive extends AsyncDisposable {
 }
 
 const LIMIT_MS = 60_000;
+const CRICTL_PATH = join(REPO_PATH, ".cache/bin/crictl");
 
 export function startCrictl(node: TestNode, args: readonly string[]): Interactive {
-  const file = join(REPO_PATH, ".cache/bin/crictl");
-  const child = spawn(file, ["--config", node.layout.crictlConfigPath, ...args], {
+  return start([CRICTL_PATH, "--config", node.layout.crictlConfigPath, ...args], args);
+}
+
+/** On a terminal of its own, which util-linux's script makes. */
+export function startCrictlOnTerminal(node: TestNode, args: readonly string[]): Interactive {
+  const line = [CRICTL_PATH, "--config", node.layout.crictlConfigPath, ...args].map(shellQuote).join(" ");
+  return start(["/usr/bin/script", "-qec", line, "/dev/null"], args);
+}
+
+function start([file = "", ...argv]: readonly string[], args: readonly string[]): Interactive {
+  const child = spawn(file, argv, {
     env: { HOME: "/root", PATH: "/usr/bin:/bin" },
     stdio: ["pipe", "pipe", "pipe"],
   });

@@ -5,6 +5,10 @@ import { existsSync, readFileSync } from "node:fs";
 
 export const whyNoSsh = existsSync("/usr/bin/ssh") ? undefined : "skipped: openssh-client is not installed";
 
+export const whyNoCrictl = existsSync(".cache/bin/crictl")
+  ? undefined
+  : "skipped: crictl is not built, Go or its module proxy is missing";
+
 export const whyNoIpv6 = whyIpv6CannotBe();
 
 export const whyNoDebian = existsSync(".cache/guests/debian.qcow2")

@@ -11,7 +11,9 @@ const FIRST: readonly Mishap[] = ["fails before", "fails after", "is aborted at"
 const SECOND: readonly Mishap[] = ["fails before", "dies before"];
 
 /** Questions: they change nothing, and who asks again gets an answer. */
-const QUESTIONS = new Set(["health", "networkStatus", "diskUsage"]);
+const QUESTIONS = new Set(
+  ["health", "networkStatus", "diskUsage", "openExec", "openAttach", "openPortForward", "untilEnded"], // URLs, and waiting
+);
 
 /** Two mishaps in each of the lives; else in the first only. */
 const isFull = process.env["FULL"] === "1";

@@ -79,25 +79,26 @@ describe.each([spdy, webSocket])("attach over $name", (transport) => {
   });
 });
 
-test("the console is connected to only while somebody may type", async () => {
-  const reader = await attach(spdy, { stdout: true });
+test("the console is connected to only while something is typed, one piece after the other", async () => {
+  const clients = [0, 1].map(() => attach(spdy, { stdin: true, stdout: true, tty: true }));
+  const [one, two] = (await Promise.all(clients)) as [CommandClient, CommandClient];
   await console.print("hello");
-  await shown(reader, "hello");
+  await Promise.all([shown(one, "hello"), shown(two, "hello")]);
   expect(console.connections).toBe(0);
-  const one = await attach(spdy, { stdin: true, stdout: true, tty: true });
-  const two = await attach(spdy, { stdin: true, stdout: true, tty: true });
-  await console.untilConnections(1);
-  one.vanish();
-  two.stdin.write("still");
-  await console.typed("still");
-  two.vanish();
+  one.stdin.write("1".repeat(1000));
+  two.stdin.write("2".repeat(1000));
+  await console.untilTyped(2000);
+  expect(console.input()).toMatch(/^(1{1000}2{1000}|2{1000}1{1000})$/);
+  expect(console.mostConnections()).toBe(1);
   await console.untilConnections(0);
 });
 
-test("what the guest prints to a connection is taken, so that it never waits for us", async () => {
+test("what the guest prints while it does not read is taken, so that it never waits for us", async () => {
+  await console[Symbol.asyncDispose]();
+  console = await startConsole({ reads: false });
   const client = await attach(spdy, { stdin: true, stdout: true, tty: true });
   client.stdin.write("x");
-  await console.typed("x");
+  await console.untilConnections(1);
   await console.flood(32 << 20); // more than the system keeps; resolves when all was taken
 });
 
@@ -165,6 +166,9 @@ interface FakeConsole extends AsyncDisposable {
   readonly filePath: string;
   readonly socketPath: string;
   readonly connections: number;
+  mostConnections(): number;
+  input(): string;
+  untilTyped(bytes: number): Promise<void>;
   print(output: string): Promise<void>;
   /** Prints to whoever is connected; resolves when it was taken. */
   flood(bytes: number): Promise<void>;
@@ -173,16 +177,18 @@ interface FakeConsole extends AsyncDisposable {
 }
 
 /** As QEMU's: a file that is appended to, a socket that takes one connection at a time. */
-async function startConsole({ takesInput = true } = {}): Promise<FakeConsole> {
+async function startConsole({ takesInput = true, reads = true } = {}): Promise<FakeConsole> {
   const folder = await mkdtempDisposable(join(tmpdir(), "vmlet-attach-"));
   const [filePath, socketPath] = [join(folder.path, "console.log"), join(folder.path, "c.sock")];
   await writeFile(filePath, "");
   const sockets = new Set<Socket>();
   let input = "";
-  const server: Server = createServer((socket) => {
+  let most = 0;
+  const server: Server = createServer({ allowHalfOpen: !reads }, (socket) => {
     sockets.add(socket);
+    most = Math.max(most, sockets.size);
     socket.on("close", () => sockets.delete(socket)).on("error", () => {});
-    socket.on("data", (chunk) => (input += chunk.toString("latin1")));
+    if (reads) socket.on("data", (chunk) => (input += chunk.toString("latin1")));
   });
   if (takesInput) await once(server.listen(socketPath), "listening");
   const until = async (what: string, isSo: () => boolean): Promise<void> => {
@@ -194,6 +200,9 @@ async function startConsole({ takesInput = true } = {}): Promise<FakeConsole> {
     get connections() {
       return sockets.size;
     },
+    mostConnections: () => most,
+    input: () => input,
+    untilTyped: (bytes) => until(`${bytes} bytes of input`, () => input.length >= bytes),
     print: (output) => appendFile(filePath, output, "latin1"),
     flood: async (bytes) => {
       const [socket] = sockets;

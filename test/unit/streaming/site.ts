@@ -11,7 +11,7 @@ import { sessionCalls } from "../../../src/streaming/sessions.ts";
 import { FakeGuestExec } from "../../fakes/guest-exec.ts";
 import { silentLog } from "../../fakes/small-ports.ts";
 
-const MACHINE_ID = "a".repeat(64) as MachineId;
+export const MACHINE_ID = "a".repeat(64) as MachineId;
 export const POD_ID = "b".repeat(64) as PodId;
 
 export interface Site extends AsyncDisposable {
@@ -31,6 +31,7 @@ export async function startSite(options: Partial<ListenOptions> = {}): Promise<S
   const guestExec = new FakeGuestExec();
   const ends = new EventEmitter().setMaxListeners(0);
   const daemon: DaemonCalls = {
+    askAgent: async () => ({}),
     untilEnded: async (_subject, signal) => void (await untilAborted(once(ends, "end"), signal)),
   };
   const server = await listen(all, silentLog);

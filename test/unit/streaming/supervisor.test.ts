@@ -1,16 +1,18 @@
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { mkdtempDisposable, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { resolve } from "node:path";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { failsWith } from "../../../src/model/failure.ts";
-import type { StartOptions } from "../../../src/streaming/protocol.ts";
+import type { DaemonCalls, StartOptions } from "../../../src/streaming/protocol.ts";
 import { type SupervisedStreaming, superviseStreaming } from "../../../src/streaming/supervisor.ts";
 import { keptLog } from "../../fakes/kept-log.ts";
+import { LocalAgent } from "../../fakes/local-agent.ts";
 import { SpdyClient } from "../../fakes/spdy-client.ts";
 import { poll } from "../../node/poll.ts";
-import { POD_ID } from "./site.ts";
+import { MACHINE_ID, POD_ID } from "./site.ts";
 
 const OPTIONS: StartOptions = { host: "127.0.0.1", port: 0, idleMs: 60_000, creationMs: 5_000, logLevel: "error" };
 const nodePath = resolve("node_modules/.bin/node");
@@ -18,10 +20,16 @@ let streaming: SupervisedStreaming;
 /** Resolves when the daemon is told that the pod has stopped. */
 let podStops = Promise.withResolvers<void>();
 
+/** The agent of every guest. */
+let agent: DaemonCalls["askAgent"];
+
 beforeEach(() => {
   streaming = superviseStreaming(OPTIONS, { log: keptLog(), nodePath });
   podStops = Promise.withResolvers();
-  streaming.answer({ untilEnded: async () => await podStops.promise });
+  streaming.answer({
+    untilEnded: async () => await podStops.promise,
+    askAgent: async (...asked) => await agent(...asked),
+  });
 });
 afterEach(() => streaming[Symbol.asyncDispose]());
 
@@ -95,3 +103,14 @@ async function isAlive(pid: number | undefined): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
   return stat !== "" && !/\) [ZX]/.test(stat);
 }
+
+test("a command is run by that process, by the ways into guests that it has and the daemon's libvirt", async () => {
+  await using local = new LocalAgent();
+  await using folder = await mkdtempDisposable(join(tmpdir(), "vmlet-"));
+  agent = async ({ machineId, command }) => await local.ask(machineId, command);
+  const target = { machineId: MACHINE_ID, way: "agent", user: "root", workingDir: folder.path } as const;
+  const { exitCode, stdout } = await streaming.capture(target, ["sh", "-c", "pwd; exit 3"], soon());
+  expect([exitCode, Buffer.from(stdout).toString()]).toEqual([3, `${folder.path}\n`]);
+  const noSsh = streaming.capture({ ...target, way: "ssh" }, ["true"], soon());
+  await expect(noSsh).rejects.toMatchObject({ failure: { code: "WRONG_STATE", subject: "guest" } });
+});
