@@ -1,4 +1,4 @@
-// Reads one file over several connections where one is not enough, in order, within 16 MiB of memory.
+// Reads one file over several connections where one is not enough, in order, within 10 MiB of memory.
 
 import { setTimeout as delay } from "node:timers/promises";
 import { VmletError } from "../model/failure.ts";
@@ -6,8 +6,10 @@ import type { Body } from "./byte-source.ts";
 import { Pace } from "./pace.ts";
 
 /** What one connection is asked for at a time; so much of it may wait in memory for those before it. */
-const RANGE_BYTES = 4 * 1024 * 1024;
+const RANGE_BYTES = 2 * 1024 * 1024;
 const MAX_STREAMS = 4;
+/** What is given on at a time, at most. */
+const PIECE_BYTES = 256 * 1024;
 const RETRIES = 3;
 
 export interface RangeTiming {
@@ -66,13 +68,20 @@ async function* begin(
   }
 }
 
-/** The rest of a file, as many ranges of it at a time as there are streams. Dispose it to close them. */
+/**
+ * The rest of a file, as many ranges of it at a time as there are streams. Dispose it to close them.
+ * INVARIANT: a range's memory is that of another one only when all of the range behind it has been taken: whoever reads
+ * may look back so far.
+ */
 class Ranges implements AsyncDisposable {
   readonly #extent: Extent;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   /** In order; the first is the one being read. */
   readonly #open: Range[] = [];
+  /** Pieces as they come from a socket would wait long enough to be garbage that V8 seldom collects. */
+  readonly #free: Uint8Array[] = [];
+  #lastRead: Range | undefined;
   #nextBytes: number;
   #streams = 2;
 
@@ -101,7 +110,8 @@ class Ranges implements AsyncDisposable {
         if (this.#streams < MAX_STREAMS && pace.wantsMore()) this.#streams++;
         this.#fill();
       }
-      this.#open.shift();
+      if (this.#lastRead !== undefined) this.#free.push(this.#lastRead.memory);
+      this.#lastRead = this.#open.shift();
       this.#fill();
     }
   }
@@ -118,56 +128,67 @@ class Ranges implements AsyncDisposable {
   #openOne(how: { readonly isTrial: boolean } = { isTrial: false }): void {
     const fromBytes = this.#nextBytes;
     this.#nextBytes = Math.min(fromBytes + RANGE_BYTES, this.#extent.lengthBytes);
-    this.#open.push(new Range(this.#extent, fromBytes, this.#nextBytes, how, this.#signal));
+    const memory = this.#free.pop() ?? Buffer.allocUnsafeSlow(RANGE_BYTES);
+    this.#open.push(new Range(this.#extent, { fromBytes, toBytes: this.#nextBytes, memory }, how, this.#signal));
   }
+}
+
+interface Place {
+  readonly fromBytes: number;
+  readonly toBytes: number;
+  /** Where it is kept: of its length at least. */
+  readonly memory: Uint8Array;
 }
 
 /** One range, read into memory ahead of whoever wants it. */
 class Range {
   /** Resolves when nothing more will come, however it ended. */
   readonly ended: Promise<void>;
-  readonly #chunks: Uint8Array[] = [];
+  readonly memory: Uint8Array;
+  /** Of the memory: so much has come, */
+  #filled = 0;
+  /** and so much of it was given on. */
+  #taken = 0;
   #failure: { readonly error: unknown } | undefined;
   #isWhole = false;
   #changed = Promise.withResolvers<void>();
 
   /** @param how A trial is not tried again. */
-  constructor(
-    extent: Extent,
-    fromBytes: number,
-    toBytes: number,
-    { isTrial }: { readonly isTrial: boolean },
-    signal: AbortSignal,
-  ) {
-    this.ended = this.#read(extent, fromBytes, toBytes, isTrial ? 0 : RETRIES, signal);
+  constructor(extent: Extent, place: Place, { isTrial }: { readonly isTrial: boolean }, signal: AbortSignal) {
+    this.memory = place.memory;
+    this.ended = this.#read(extent, place, isTrial ? 0 : RETRIES, signal);
   }
 
   async hasBytes(): Promise<boolean> {
-    while (this.#chunks.length === 0 && !this.#isWhole && this.#failure === undefined) await this.#changed.promise;
-    return this.#chunks.length > 0;
+    while (this.#taken === this.#filled && !this.#isWhole && this.#failure === undefined) await this.#changed.promise;
+    return this.#taken < this.#filled;
   }
 
   /** Nothing behind the last. */
   async next(): Promise<Uint8Array | undefined> {
-    if (await this.hasBytes()) return this.#chunks.shift();
+    if (await this.hasBytes()) {
+      const from = this.#taken;
+      this.#taken = Math.min(this.#filled, from + PIECE_BYTES);
+      return this.memory.subarray(from, this.#taken);
+    }
     if (this.#failure !== undefined) throw this.#failure.error;
     return undefined;
   }
 
   async #read(
     { readRange, timing }: Extent,
-    fromBytes: number,
-    toBytes: number,
+    { fromBytes, toBytes }: Place,
     mostRetries: number,
     signal: AbortSignal,
   ): Promise<void> {
-    let position = fromBytes;
     for (let retries = 0; ; retries++) {
       try {
-        for await (const chunk of readRange(position, toBytes, signal)) {
-          position += chunk.length;
-          this.#chunks.push(chunk);
+        for await (const chunk of readRange(fromBytes + this.#filled, toBytes, signal)) {
+          const wanted = chunk.subarray(0, toBytes - fromBytes - this.#filled);
+          this.memory.set(wanted, this.#filled);
+          this.#filled += wanted.length;
           this.#tell();
+          if (wanted.length < chunk.length) break; // more than was asked for, perhaps without end
         }
         this.#isWhole = true;
         return this.#tell();

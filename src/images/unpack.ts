@@ -82,7 +82,7 @@ async function* through(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   await using child = packing === "xz" ? spawnXz(refuse, signal) : undefined;
   const { input, output } = child ?? native(packing === "gzip" ? "gzip" : "zstd");
-  const feeding = pipeline(source, input);
+  const feeding = pipeline(inPieces(source), input);
   feeding.catch(() => {}); // told below
   try {
     for await (const chunk of output) yield chunk as Uint8Array;
@@ -102,6 +102,24 @@ async function* through(
     input.destroy();
     await feeding.catch(() => {}); // the source is closed
   }
+}
+
+/** Each piece costs a turn of the thread that unpacks, however small it is. */
+async function* inPieces(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+  let filled = 0;
+  for await (const chunk of source) {
+    for (let taken = 0; taken < chunk.length; ) {
+      const part = chunk.subarray(taken, taken + PIECE_BYTES - filled);
+      piece.set(part, filled);
+      taken += part.length;
+      filled += part.length;
+      if (filled < PIECE_BYTES) continue;
+      yield piece; // so long that a stream takes all of it before it wants more
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield piece.subarray(0, filled);
 }
 
 function native(packing: "gzip" | "zstd"): { readonly input: Writable; readonly output: Readable } {

@@ -123,3 +123,23 @@ test("whoever stops reading closes every connection", async () => {
   for await (const _ of overConnections(body, timing, signal)) if (seen.ranges.length > 2) break;
   await expect.poll(() => seen.open).toBe(0);
 });
+
+test("what was read stays what it was while the next range is read", async () => {
+  const { body } = slowBody({ pauseMs: 5 });
+  const hash = createHash("sha256");
+  const kept: Uint8Array[] = [];
+  for await (const chunk of overConnections(body, timing, signal)) {
+    kept.push(chunk);
+    while (kept.length > 4) hash.update(kept.shift() ?? "");
+  }
+  for (const chunk of kept) hash.update(chunk);
+  expect(hash.digest("hex")).toBe(whole().sha256);
+});
+
+test("a source that brings more than a range is not read on", async () => {
+  const { body, seen } = slowBody({ pauseMs: 10 });
+  const { readRange } = body;
+  const longer: Body = { ...body, readRange: (from, to, own) => readRange?.(from, to + 4 * MIB, own) ?? body.chunks };
+  expect(await readAll(longer)).toEqual(whole());
+  expect(seen.open).toBe(0);
+});
