@@ -21,6 +21,7 @@ export function imageOf(image: Image): ApiImage {
 
 const PHASES = {
   asking: PullPhase.PULL_PHASE_ASKING,
+  waiting: PullPhase.PULL_PHASE_WAITING,
   receiving: PullPhase.PULL_PHASE_RECEIVING,
   checking: PullPhase.PULL_PHASE_CHECKING,
 } as const satisfies Record<ImagePull["phase"], PullPhase>;

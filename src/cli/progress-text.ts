@@ -34,6 +34,8 @@ export function phaseText(phase: PullPhase): string {
       return "receiving";
     case PullPhase.PULL_PHASE_CHECKING:
       return "checking";
+    case PullPhase.PULL_PHASE_WAITING:
+      return "waiting";
     default:
       return "asking";
   }

@@ -144,6 +144,12 @@ export const imagesSection = z
       .boolean()
       .default(false)
       .describe("Whether names under `vmlet.dev/http/` are taken: bytes that anyone on the way may change"),
+    maxParallelDownloads: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(4)
+      .describe("Images that are downloaded at the same time; further ones wait for their turn"),
     maxImageBytes: bytes().prefault("100Gi").describe("Bytes that one download may have"),
     maxVirtualSizeBytes: bytes().prefault("2Ti").describe("Bytes that the disk in an image may claim to have"),
     requireBootSignature: z

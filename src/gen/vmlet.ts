@@ -37,6 +37,8 @@ export const PullPhase = {
   PULL_PHASE_RECEIVING: 2,
   /** PULL_PHASE_CHECKING - All bytes are here and are looked at. */
   PULL_PHASE_CHECKING: 3,
+  /** PULL_PHASE_WAITING - As many downloads as may be (images.maxParallelDownloads) are under way; it is not its turn yet. */
+  PULL_PHASE_WAITING: 4,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -47,6 +49,7 @@ export namespace PullPhase {
   export type PULL_PHASE_ASKING = typeof PullPhase.PULL_PHASE_ASKING;
   export type PULL_PHASE_RECEIVING = typeof PullPhase.PULL_PHASE_RECEIVING;
   export type PULL_PHASE_CHECKING = typeof PullPhase.PULL_PHASE_CHECKING;
+  export type PULL_PHASE_WAITING = typeof PullPhase.PULL_PHASE_WAITING;
   export type UNRECOGNIZED = typeof PullPhase.UNRECOGNIZED;
 }
 

@@ -48,6 +48,8 @@ export type Download = { readonly kind: "unchanged" } | Body;
 export interface ByteSource {
   /** Says which bytes these are: what is left of a cut download under the same key can be gone on with. */
   readonly key: string;
+  /** Asks whether what is here of it is still right; absent: that cannot be asked. @throws as withDownload */
+  readonly isUnchanged?: (signal: AbortSignal) => Promise<boolean>;
   /**
    * Opens it, hands the answer to `use`, and closes everything when that ends, however it ends.
    * @param resume A source that has other bytes by now, or cannot begin there, answers from 0.

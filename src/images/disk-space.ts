@@ -3,9 +3,10 @@
 import { statfs } from "node:fs/promises";
 import { errorCodeOf } from "../lib/error-code.ts";
 import { VmletError } from "../model/failure.ts";
+import type { Room } from "./room.ts";
 
 /** What one download still means to write. */
-export interface Reservation extends Disposable {
+export interface Reservation extends Room, Disposable {
   /** Call for each piece that is on disk. */
   wrote(bytes: number): void;
 }
@@ -21,22 +22,38 @@ export class SpaceLedger {
 
   /** @param neededBytes 0 when the size is not known. @throws DISK_FULL */
   async reserve(neededBytes: number): Promise<Reservation> {
-    const mine = { bytes: neededBytes };
-    const promised = [...this.#outstanding].reduce((sum, { bytes }) => sum + bytes, 0);
-    this.#outstanding.add(mine); // before the wait, so that two at once see each other
+    const mine = { bytes: 0 };
+    this.#outstanding.add(mine);
     try {
-      const freeBytes = Math.max(0, (await freeBytesOf(this.#folderPath)) - promised);
-      if (neededBytes > freeBytes) throw diskFull(this.#folderPath, neededBytes, freeBytes);
+      await this.#raise(mine, neededBytes);
     } catch (error) {
       this.#outstanding.delete(mine);
       throw error;
     }
     return {
+      get leftBytes() {
+        return mine.bytes;
+      },
+      raise: async (bytes) => this.#raise(mine, bytes),
       wrote: (bytes) => {
         mine.bytes = Math.max(0, mine.bytes - bytes);
       },
       [Symbol.dispose]: () => void this.#outstanding.delete(mine),
     };
+  }
+
+  async #raise(mine: { bytes: number }, neededBytes: number): Promise<void> {
+    const before = mine.bytes;
+    if (neededBytes <= before) return;
+    mine.bytes = neededBytes; // before the wait, so that two at once see each other
+    try {
+      const promised = [...this.#outstanding].reduce((sum, { bytes }) => sum + bytes, -neededBytes);
+      const freeBytes = Math.max(0, (await freeBytesOf(this.#folderPath)) - promised);
+      if (neededBytes > freeBytes) throw diskFull(this.#folderPath, neededBytes, freeBytes);
+    } catch (error) {
+      mine.bytes = before;
+      throw error;
+    }
   }
 }
 

@@ -27,20 +27,21 @@ export interface HttpFile {
  *   reading `chunks`; the signal's reason.
  */
 export function httpSource(file: HttpFile): ByteSource {
-  return {
-    key: file.url.href,
-    withDownload: async (resume, use, signal) => {
-      signal.throwIfAborted();
-      const guard = file.profile.allowPrivateRedirects ? undefined : new RedirectGuard(file.url);
-      const dispatcher = await dispatcherOf(file.profile, guard);
-      try {
-        return await use(await start({ file, dispatcher, guard, signal }, resume));
-      } finally {
-        // A body that was not read to its end must not keep its connection.
-        await dispatcher.destroy();
-      }
-    },
+  const withDownload: ByteSource["withDownload"] = async (resume, use, signal) => {
+    signal.throwIfAborted();
+    const guard = file.profile.allowPrivateRedirects ? undefined : new RedirectGuard(file.url);
+    const dispatcher = await dispatcherOf(file.profile, guard);
+    try {
+      return await use(await start({ file, dispatcher, guard, signal }, resume));
+    } finally {
+      // A body that was not read to its end must not keep its connection.
+      await dispatcher.destroy();
+    }
   };
+  const isUnchanged = async (signal: AbortSignal): Promise<boolean> =>
+    (await file.known?.()) !== undefined &&
+    (await withDownload(undefined, async ({ kind }) => kind === "unchanged", signal));
+  return { key: file.url.href, isUnchanged, withDownload };
 }
 
 /** A server that cannot go on where the last download stopped is asked for everything. */

@@ -13,6 +13,8 @@ export interface ImageOptions {
   readonly signatures: SignatureOptions;
   /** Image names that the kubelet's garbage collection leaves alone. */
   readonly pinned: readonly string[];
+  /** Downloads at a time; further ones wait for their turn. */
+  readonly maxParallelDownloads: number;
   /** Bytes that one download may have. */
   readonly maxImageBytes: number;
   /** Bytes that the disk in an image may claim to have. */

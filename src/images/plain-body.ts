@@ -19,6 +19,8 @@ export interface PlainOptions {
 
 export interface PlainBody {
   readonly body: Body;
+  /** How many bytes it has, where whoever packed it tells. */
+  readonly toldBytes?: number;
   /** What the packed bytes hashed to, once they have all been read; absent: they are not packed. */
   readonly packedDigest?: () => ImageDigest;
 }
@@ -33,13 +35,14 @@ export async function plainBody(body: Body, options: PlainOptions, signal: Abort
   const hash = createHash("sha256");
   let digest: ImageDigest | undefined;
   const refuse = (finding: string): Error => refusal(image, finding);
-  const { isPacked, chunks } = await unpack(body.chunks, { maxVirtualSizeBytes, refuse, watch }, signal);
+  const { isPacked, chunks, toldBytes } = await unpack(body.chunks, { maxVirtualSizeBytes, refuse, watch }, signal);
   if (!isPacked) return { body: { ...body, chunks } };
   const { format } = body;
   const plain = { kind: "body", fromBytes: 0, validators: {}, isResumable: false, chunks: checked() } as const;
   return {
     body: format === undefined ? plain : { ...plain, format },
     packedDigest: () => digest ?? absent(),
+    ...(toldBytes === undefined ? {} : { toldBytes }),
   };
 
   async function* watch(packed: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {

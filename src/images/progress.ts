@@ -45,6 +45,15 @@ export class PullMeter {
     this.#startedAtMs = parts.clock.nowMs();
   }
 
+  /** Others go first. */
+  waiting(): void {
+    this.#phase = "waiting";
+  }
+
+  asking(): void {
+    this.#phase = "asking";
+  }
+
   /** The source has answered. Again where a download begins anew. */
   receiving(fromBytes: number, totalBytes: number | undefined): void {
     const nowMs = this.#parts.clock.nowMs();
@@ -77,7 +86,7 @@ export class PullMeter {
   }
 
   get hasReceived(): boolean {
-    return this.#phase !== "asking";
+    return this.#phase === "receiving" || this.#phase === "checking";
   }
 
   look(): Omit<ImagePull, "pullId" | "image" | "waiters"> {

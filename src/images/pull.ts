@@ -1,6 +1,7 @@
 // One download from its source to a checked file that has no place in the store yet.
 
 import type { Run } from "../lib/spawn.ts";
+import type { Turns } from "../lib/turns.ts";
 import { VmletError } from "../model/failure.ts";
 import type { ImageDigest } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -19,12 +20,15 @@ import { overConnections, RANGE_TIMING } from "./ranges.ts";
 import { receive } from "./receive.ts";
 import type { BlobFacts } from "./records.ts";
 import { refusal, tooLarge } from "./refusal.ts";
+import { type Room, withRoom } from "./room.ts";
 
 export interface FetchParts {
   readonly options: ImageOptions;
   readonly layout: StoreLayout;
   readonly ledger: SpaceLedger;
   readonly partials: PartialFolder;
+  /** Of those that download. */
+  readonly turns: Turns;
   readonly run: Run;
   readonly clock: Clock;
   readonly log: Logger;
@@ -79,13 +83,33 @@ async function fetchInto<T>(
   signal: AbortSignal,
 ): Promise<T> {
   try {
-    const result = (await present()) ?? (await keep(await download(parts, image, source, file, signal)));
+    const result = (await present()) ?? (await keep(await inTurn(parts, image, source, file, signal)));
     await file.remove();
     return result;
   } catch (error) {
     await (isWorthKeeping(error) ? file.settle() : file.remove());
     throw error;
   }
+}
+
+/** Whoever has the bytes already is not kept waiting by the downloads of others. */
+async function inTurn(
+  parts: FetchParts,
+  image: string,
+  source: ByteSource,
+  file: PartialFile,
+  signal: AbortSignal,
+): Promise<Fetched> {
+  const { turns, meter } = parts;
+  let turn = turns.tryTake();
+  if (turn === undefined) {
+    if ((await source.isUnchanged?.(signal)) === true) return { kind: "unchanged" };
+    meter.waiting();
+    turn = await turns.take(signal);
+    meter.asking();
+  }
+  using _turn = turn;
+  return await download(parts, image, source, file, signal);
 }
 
 /** The beginning was here from an earlier download, and the whole is not what is wanted. */
@@ -158,7 +182,8 @@ async function take(
   if (lengthBytes !== undefined && lengthBytes > options.maxImageBytes) {
     throw refusal(image, tooLarge(options.maxImageBytes));
   }
-  using reservation = await reserve(parts, (lengthBytes ?? 0) - fromBytes);
+  const atFirstBytes = Math.max(0, (lengthBytes ?? 0) - fromBytes);
+  using reservation = await makingWay(parts, async () => parts.ledger.reserve(atFirstBytes));
   meter.receiving(fromBytes, lengthBytes);
   let seenBytes = fromBytes;
   const onReceived = (receivedBytes: number): void => meter.received(receivedBytes);
@@ -166,9 +191,14 @@ async function take(
   try {
     const plain = await plainBody(overWire, { ...options, image, onReceived }, signal);
     const isPacked = plain.packedDigest !== undefined;
-    const blob = await receive(plain.body, file, () => open.writer(), {
+    const maxImageBytes = isPacked ? options.maxVirtualSizeBytes : options.maxImageBytes;
+    const chunks =
+      isPacked || lengthBytes === undefined
+        ? withRoom(plain.body, { toldBytes: plain.toldBytes, maxBytes: maxImageBytes }, roomOf(reservation, parts))
+        : plain.body.chunks;
+    const blob = await receive({ ...plain.body, chunks }, file, () => open.writer(), {
       image,
-      maxImageBytes: isPacked ? options.maxVirtualSizeBytes : options.maxImageBytes,
+      maxImageBytes,
       maxVirtualSizeBytes: options.maxVirtualSizeBytes,
       requireBootSignature: options.requireBootSignature,
       onReceived: (receivedBytes) => {
@@ -188,16 +218,23 @@ async function take(
 }
 
 /** Downloads that nobody goes on with make way for one that somebody wants now. */
-async function reserve({ ledger, partials, log }: FetchParts, neededBytes: number): Promise<Reservation> {
+async function makingWay<T>({ partials, log }: FetchParts, reserve: () => Promise<T>): Promise<T> {
   try {
-    return await ledger.reserve(Math.max(0, neededBytes));
+    return await reserve();
   } catch (error) {
     const files = await partials.collect({ olderThanMs: Number.POSITIVE_INFINITY });
     if (files === 0) throw error;
     log.info("unfinished downloads removed to make room", { files });
-    return ledger.reserve(Math.max(0, neededBytes));
+    return reserve();
   }
 }
+
+const roomOf = (reservation: Reservation, parts: FetchParts): Room => ({
+  get leftBytes() {
+    return reservation.leftBytes;
+  },
+  raise: async (bytes) => makingWay(parts, async () => reservation.raise(bytes)),
+});
 
 /** A source that failed may be whole the next time, and whoever left may come back. */
 function isWorthKeeping(error: unknown): boolean {

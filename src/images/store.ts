@@ -2,6 +2,7 @@
 
 import { mountPointOf } from "../lib/mount-point.ts";
 import type { Run } from "../lib/spawn.ts";
+import { Turns } from "../lib/turns.ts";
 import type { ImageDigest, MachineId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
 import type { ImagePull, PullCaller } from "../model/image-pull.ts";
@@ -87,7 +88,8 @@ class DiskImageStore implements ImageStore, AsyncDisposable {
     this.#shelf = new Shelf(shelf);
     const ledger = new SpaceLedger(layout.rootPath);
     const partials = new PartialFolder(layout.partialPath);
-    this.#fetching = { ...parts, options, layout, ledger, partials, catalog, shelf: this.#shelf };
+    const turns = new Turns(options.maxParallelDownloads);
+    this.#fetching = { ...parts, options, layout, ledger, partials, turns, catalog, shelf: this.#shelf };
     this.#pulls = new Pulls(parts);
   }
 

@@ -21,6 +21,8 @@ export interface UnpackLimits {
 
 export interface Unpacked {
   readonly isPacked: boolean;
+  /** How many plain bytes there are, as whoever packed them says; absent: nobody says. */
+  readonly toldBytes?: number;
   /** The plain bytes. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }
@@ -31,7 +33,8 @@ const FREE_BYTES = 1024 ** 3;
 /** What zstd may ask us to hold: 128 MiB, its own default limit, which `--ultra` and `--long` may exceed. */
 const ZSTD_WINDOW_LOG = 27;
 const PIECE_BYTES = 256 * 1024;
-const HEAD_BYTES = 6;
+/** What the longest beginning has that tells of the whole: zstd's. */
+const HEAD_BYTES = 18;
 
 const MAGICS: readonly { readonly packing: Packing; readonly bytes: readonly number[] }[] = [
   { packing: "gzip", bytes: [0x1f, 0x8b, 0x08] },
@@ -51,7 +54,26 @@ export async function unpack(
   const { head, chunks } = await peek(wire, HEAD_BYTES);
   const packing = MAGICS.find(({ bytes }) => startsWith(head, bytes, 0))?.packing;
   if (packing === undefined) return { isPacked: false, chunks };
-  return { isPacked: true, chunks: unpacked(packing, limits.watch?.(chunks) ?? chunks, limits, signal) };
+  const toldBytes = packing === "zstd" ? sizeByZstd(head) : undefined;
+  return {
+    isPacked: true,
+    chunks: unpacked(packing, limits.watch?.(chunks) ?? chunks, limits, signal),
+    ...(toldBytes === undefined ? {} : { toldBytes }),
+  };
+}
+
+/** RFC 8878, section 3.1.1.1: the header of the first frame. Its fields have lengths that its descriptor tells. */
+function sizeByZstd(head: Uint8Array): number | undefined {
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  const descriptor = view.byteLength > 4 ? view.getUint8(4) : 0;
+  const isSingleSegment = (descriptor & 0x20) !== 0;
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
+  const at = 5 + (isSingleSegment ? 0 : 1) + dictionaryBytes;
+  const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
+  if (sizeBytes === 0 || at + sizeBytes > view.byteLength) return undefined;
+  if (sizeBytes === 1) return view.getUint8(at);
+  if (sizeBytes === 2) return view.getUint16(at, true) + 256;
+  return sizeBytes === 4 ? view.getUint32(at, true) : Number(view.getBigUint64(at, true));
 }
 
 async function* unpacked(

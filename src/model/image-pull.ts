@@ -2,8 +2,11 @@
 
 import type { PullId } from "./ids.ts";
 
-/** `asking`: the source has not answered, or another pull of the same bytes goes first; `checking`: all is here. */
-type PullPhase = "asking" | "receiving" | "checking";
+/**
+ * `asking`: the source has not answered, or another pull of the same bytes goes first; `waiting`: as many downloads as may
+ * be are under way, and it is not its turn yet; `checking`: all is here.
+ */
+type PullPhase = "asking" | "waiting" | "receiving" | "checking";
 
 export interface ImagePull {
   readonly pullId: PullId;

@@ -18,7 +18,11 @@ export interface Figures {
     readonly machines: Readonly<Record<string, number>>;
   };
   readonly images: () => readonly unknown[];
-  readonly pulls: () => readonly { readonly receivedBytes: number; readonly totalBytes?: number }[];
+  readonly pulls: () => readonly {
+    readonly phase: string;
+    readonly receivedBytes: number;
+    readonly totalBytes?: number;
+  }[];
   readonly imageStoreBytes: () => Promise<number>;
 }
 
@@ -76,6 +80,11 @@ export class Metrics {
     );
     const sumOf = (bytes: readonly number[]): number => bytes.reduce((sum, one) => sum + one, 0);
     this.#addFigure("vmlet_image_pulls_under_way", "Pulls that have not ended", async ({ pulls }) => pulls().length);
+    this.#addFigure(
+      "vmlet_image_pulls_waiting",
+      "Those of them that wait for their turn (images.maxParallelDownloads)",
+      async ({ pulls }) => pulls().filter(({ phase }) => phase === "waiting").length,
+    );
     this.#addFigure(
       "vmlet_image_pulls_under_way_received_bytes",
       "What the pulls under way have received, together",

@@ -14,7 +14,7 @@ test("every setting says what it is, and a number says in its name what it count
     const name = setting.path.join(".");
     expect(setting.doc, name).not.toBe("");
     if (setting.kind === "integer" || setting.kind === "quantity")
-      expect(name).toMatch(/(Ms|Bytes|MiB|Redirects)($|\.)/);
+      expect(name).toMatch(/(Ms|Bytes|MiB|Redirects|Downloads)($|\.)/);
   }
 });
 

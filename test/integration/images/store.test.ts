@@ -2,6 +2,7 @@
 
 import { stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { type Run, run } from "../../../src/lib/spawn.ts";
 import { newMachineId } from "../../../src/model/ids.ts";
@@ -109,6 +110,38 @@ test("an announced download larger than the free space is refused before a byte 
   });
   expect(await under.files()).toEqual(before);
   expect(under.progress).toEqual([]);
+});
+
+test("what is packed is refused before it is written, by what it is going to be", async () => {
+  await using disk = await mountSmallDisk(32 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  const before = await under.files();
+  const plain = raw(128 * 2048);
+  under.server.serve("/told.zst", zstdCompressSync(plain, { pledgedSrcSize: plain.length }));
+  plain.write("EFI PART", 512, "latin1");
+  plain.writeBigUInt64LE(BigInt(128 * 2048 - 1), 512 + 32); // in the GPT: where the disk ends
+  under.server.serve("/disk.gz", gzipSync(plain));
+  for (const path of ["/told.zst", "/disk.gz"]) {
+    await expect(under.store.pull(under.server.nameOf(path), signal), path).rejects.toMatchObject({
+      failure: { code: "DISK_FULL", path: disk.path, neededBytes: 128 * MIB, freeBytes: expect.any(Number) },
+      message: expect.stringMatching(/134217728 bytes are needed and \d+ are free/),
+    });
+  }
+  expect(await under.files()).toEqual(before);
+});
+
+test("packed bytes that do not tell what they unpack to are stopped before the disk is full", async () => {
+  await using disk = await mountSmallDisk(32 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  const before = await under.files();
+  under.server.serve("/disk.gz", gzipSync(raw(128 * 2048).fill(1, 1024)));
+  const failed = await under.store.pull(under.server.nameOf("/disk.gz"), signal).catch((error: unknown) => error);
+  expect(failed).toMatchObject({ failure: { code: "DISK_FULL", freeBytes: expect.any(Number) } });
+  expect((failed as { failure: { freeBytes: number } }).failure.freeBytes).toBeGreaterThan(8 * MIB);
+  expect(await under.files()).toEqual(before);
+  // Its disk would not fit either, but its file does.
+  under.server.serve("/thin.qcow2.gz", gzipSync(qcow2({ virtualSizeBytes: 1024n ** 3n, l1Entries: 2 })));
+  expect(await under.store.pull(under.server.nameOf("/thin.qcow2.gz"), signal)).toMatchObject({ format: "qcow2" });
 });
 
 test("a disk that fills up during a download of unknown length fails as full, and is empty again", async () => {

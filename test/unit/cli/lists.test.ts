@@ -32,9 +32,10 @@ test("images: pulls under way stand below, the kubelet's too", async () => {
   daemon.pulls = [
     pullFact({ waiters: ["cri", "vmlet"] }),
     pullFact({ image: "b:1", phase: PullPhase.PULL_PHASE_ASKING, receivedBytes: 0n, totalBytes: undefined }),
+    pullFact({ image: "c:1", phase: PullPhase.PULL_PHASE_WAITING, receivedBytes: 0n, totalBytes: undefined }),
   ];
   const { stdout } = await runCli(["images", "--socket", daemon.socketPath]);
-  const [, , heads = "", one = "", two = ""] = stdout.split("\n");
+  const [, , heads = "", one = "", two = "", three = ""] = stdout.split("\n");
   expect(heads.split(/ {3,}/)).toEqual(["PULLING", "STATE", "RECEIVED", "RATE", "LEFT", "STARTED", "WAITING"]);
   expect(one.split(/ {3,}/)).toEqual([
     NAME,
@@ -46,6 +47,7 @@ test("images: pulls under way stand below, the kubelet's too", async () => {
     "cri, vmlet",
   ]);
   expect(two.split(/ {3,}/)).toEqual(["b:1", "asking", "0 B", "10s ago", "cri"]);
+  expect(three.split(/ {3,}/)).toEqual(["c:1", "waiting", "0 B", "10s ago", "cri"]);
 });
 
 test("images: --json, --quiet and --no-trunc", async () => {

@@ -4,7 +4,10 @@ import { type Figures, Metrics } from "../../../src/telemetry/metrics.ts";
 const figures: Figures = {
   census: () => ({ pods: { ready: 2, stopped: 0 }, machines: { running: 1 } }),
   images: () => ["one", "two"],
-  pulls: () => [{ receivedBytes: 10, totalBytes: 100 }, { receivedBytes: 5 }],
+  pulls: () => [
+    { phase: "receiving", receivedBytes: 10, totalBytes: 100 },
+    { phase: "waiting", receivedBytes: 5 },
+  ],
   imageStoreBytes: async () => 4096,
 };
 const scrape = async (metrics: Metrics): Promise<string[]> => (await metrics.registry.metrics()).split("\n");
@@ -34,6 +37,7 @@ test("what is asked for at a scrape is as it is then, states with nobody in them
     'vmlet_machines{state="running"} 1',
     "vmlet_images 2",
     "vmlet_image_pulls_under_way 2",
+    "vmlet_image_pulls_waiting 1",
     "vmlet_image_pulls_under_way_received_bytes 15",
     "vmlet_image_pulls_under_way_expected_bytes 100",
     "vmlet_image_store_bytes 4096",
