@@ -156,6 +156,10 @@ export const imagesSection = z
       .boolean()
       .default(true)
       .describe("Whether a raw image needs an MBR or GPT boot signature, so that a web page is not taken for a disk"),
+    allowSnapshots: z
+      .boolean()
+      .default(false)
+      .describe("Whether a qcow2 may have internal snapshots; machines run from its current state, without them"),
     registry,
     signatures,
     pinned: z

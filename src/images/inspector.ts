@@ -12,6 +12,8 @@ export interface InspectionLimits {
   readonly maxVirtualSizeBytes: number;
   /** A raw image must look bootable: MBR mark or GPT header. */
   readonly requireBootSignature: boolean;
+  /** A qcow2 may have states of the disk from before, which no guest here sees. */
+  readonly allowSnapshots: boolean;
 }
 
 export type Verdict =

@@ -21,6 +21,8 @@ export interface ImageOptions {
   readonly maxVirtualSizeBytes: number;
   /** Take a raw image only with an MBR or GPT boot signature, so that a web page is not taken for a disk. */
   readonly requireBootSignature: boolean;
+  /** Take a qcow2 with internal snapshots; machines run from its current state. */
+  readonly allowSnapshots: boolean;
 }
 
 interface RegistryOptions {

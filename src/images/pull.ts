@@ -201,6 +201,7 @@ async function take(
       maxImageBytes,
       maxVirtualSizeBytes: options.maxVirtualSizeBytes,
       requireBootSignature: options.requireBootSignature,
+      allowSnapshots: options.allowSnapshots,
       onReceived: (receivedBytes) => {
         reservation.wrote(receivedBytes - seenBytes);
         seenBytes = receivedBytes;

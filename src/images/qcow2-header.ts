@@ -12,6 +12,14 @@ const V3_HEADER_BYTES = 104;
 const MAX_REFCOUNT_TABLE_BYTES = 8 * 1024 * 1024;
 const MAX_L1_BYTES = 32 * 1024 * 1024;
 const MAX_EXTENSIONS = 64;
+/** QEMU's own limit, and the least that the table has of each. */
+const MAX_SNAPSHOTS = 65_536;
+const LEAST_SNAPSHOT_BYTES = 40;
+
+export interface Qcow2Limits {
+  readonly maxVirtualSizeBytes: number;
+  readonly allowSnapshots: boolean;
+}
 
 const INCOMPATIBLE = {
   dirty: 1n << 0n,
@@ -34,13 +42,17 @@ const REFUSED_EXTENSIONS: ReadonlyMap<number, string> = new Map([
  * @param head The first bytes of the file, at least 64 KiB or all of it; begins with the qcow2 magic.
  * Never throws, whatever the bytes.
  */
-export function inspectQcow2(head: Uint8Array, limits: { readonly maxVirtualSizeBytes: number }): Qcow2Verdict {
+export function inspectQcow2(head: Uint8Array, limits: Qcow2Limits): Qcow2Verdict {
   if (head.length < V2_HEADER_BYTES) return refused("the qcow2 header is cut short");
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const version = view.getUint32(4);
   if (version !== 2 && version !== 3) return refused(`qcow version ${version}; only qcow2 versions 2 and 3 are taken`);
   if (version === 3 && head.length < V3_HEADER_BYTES) return refused("the qcow2 header is cut short");
-  const finding = findOutsideWorld(view) ?? findFeatures(view, version) ?? findExtensions(view, version);
+  const finding =
+    findOutsideWorld(view) ??
+    findSnapshots(view, limits) ??
+    findFeatures(view, version) ??
+    findExtensions(view, version);
   return finding === undefined ? inspectGeometry(view, version, limits.maxVirtualSizeBytes) : refused(finding);
 }
 
@@ -51,9 +63,19 @@ function findOutsideWorld(view: DataView): string | undefined {
     return "has a backing file, which could be any file of the node; flatten it with qemu-img convert";
   }
   if (view.getUint32(32) !== 0) return "is encrypted";
-  if (view.getUint32(60) !== 0) return "carries internal snapshots; drop them with qemu-img convert";
   return undefined;
 }
+
+function findSnapshots(view: DataView, { allowSnapshots }: Qcow2Limits): string | undefined {
+  const count = snapshotsOf(view);
+  if (count === 0) return undefined;
+  if (!allowSnapshots) {
+    return "carries internal snapshots; drop them with qemu-img convert, or allow them (images.allowSnapshots)";
+  }
+  return count > MAX_SNAPSHOTS ? `has ${count} snapshots; that is absurd` : undefined;
+}
+
+const snapshotsOf = (view: DataView): number => view.getUint32(60);
 
 function findFeatures(view: DataView, version: number): string | undefined {
   if (version === 2) return undefined;
@@ -125,6 +147,8 @@ function inspectGeometry(view: DataView, version: number, maxVirtualSizeBytes: n
     { name: "L1", offset: view.getBigUint64(40), bytes: l1Entries * 8 },
     { name: "refcount", offset: view.getBigUint64(48), bytes: refcountTableBytes },
   ];
+  const snapshotBytes = snapshotsOf(view) * LEAST_SNAPSHOT_BYTES;
+  if (snapshotBytes > 0) tables.push({ name: "snapshot", offset: view.getBigUint64(64), bytes: snapshotBytes });
   for (const { name, offset } of tables) {
     const isPlausible = offset >= clusterBytes && offset % BigInt(clusterBytes) === 0n && offset < 2n ** 52n;
     if (!isPlausible) return refused(`has its ${name} table at the impossible offset ${offset}`);

@@ -12,6 +12,7 @@ export interface Qcow2Fields {
   readonly refcountTableOffset?: bigint;
   readonly refcountTableClusters?: number;
   readonly snapshots?: number;
+  readonly snapshotsOffset?: bigint;
   readonly incompatible?: bigint;
   readonly autoclear?: bigint;
   readonly refcountOrder?: number;
@@ -41,6 +42,7 @@ export function qcow2(fields: Qcow2Fields = {}): Buffer {
   file.writeBigUInt64BE(fields.refcountTableOffset ?? BigInt(cluster), 48);
   file.writeUInt32BE(fields.refcountTableClusters ?? 1, 56);
   file.writeUInt32BE(fields.snapshots ?? 0, 60);
+  file.writeBigUInt64BE(fields.snapshotsOffset ?? 0n, 64);
   const headerLength = fields.headerLength ?? (version === 2 ? 72 : 112);
   if (version !== 2) {
     file.writeBigUInt64BE(fields.incompatible ?? 0n, 72);

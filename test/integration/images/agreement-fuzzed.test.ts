@@ -16,7 +16,7 @@ const FILES = Math.ceil(AGREEING * 1.08);
 const RAW_FILES = Math.floor(FILES / 10);
 const LIMIT_MS = 600_000;
 const SEED = 20_240_702;
-const limits = { maxVirtualSizeBytes: 2 * 1024 ** 4, requireBootSignature: true };
+const limits = { maxVirtualSizeBytes: 2 * 1024 ** 4, requireBootSignature: true, allowSnapshots: false };
 
 interface Taken {
   readonly format: DiskFormat;

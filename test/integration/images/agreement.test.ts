@@ -10,7 +10,7 @@ import { type Qcow2Fields, qcow2, raw } from "../../fakes/disk-image.ts";
 import { poll } from "../../node/poll.ts";
 
 const signal = AbortSignal.timeout(120_000);
-const limits = { maxVirtualSizeBytes: 2 * 1024 ** 4, requireBootSignature: false };
+const limits = { maxVirtualSizeBytes: 2 * 1024 ** 4, requireBootSignature: false, allowSnapshots: false };
 let folder = "";
 
 beforeAll(async () => {
@@ -24,17 +24,17 @@ async function qemuImg(...args: readonly string[]): Promise<string> {
   return done.stdout.toString("utf8");
 }
 
-async function look(path: string): Promise<Verdict> {
+async function look(path: string, use = limits): Promise<Verdict> {
   await using file = await open(path, "r");
   const { size } = await file.stat();
   const head = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
   const tail = await file.read(Buffer.alloc(TAIL_BYTES), 0, TAIL_BYTES, Math.max(0, size - TAIL_BYTES));
   const cut = ({ buffer, bytesRead }: { buffer: Buffer; bytesRead: number }) => buffer.subarray(0, bytesRead);
-  return inspect({ head: cut(head), tail: cut(tail), lengthBytes: size }, limits);
+  return inspect({ head: cut(head), tail: cut(tail), lengthBytes: size }, use);
 }
 
-async function expectAgreement(path: string): Promise<void> {
-  const verdict = await look(path);
+async function expectAgreement(path: string, use = limits): Promise<void> {
+  const verdict = await look(path, use);
   if (!verdict.isAccepted) throw new Error(`refused: ${verdict.finding}`);
   const info = JSON.parse(await qemuImg("info", "--output=json", "-f", verdict.format, path)) as Record<
     string,
@@ -135,6 +135,13 @@ test("refuses what qemu-img makes with another file, a key, a snapshot, a bitmap
     await make();
     expect(await look(path)).toEqual({ isAccepted: false, finding: expect.stringContaining(why) });
   }
+});
+
+test("agrees with qemu-img about a disk with snapshots, where they are allowed", async () => {
+  const path = join(folder, "snapshots.qcow2");
+  await qemuImg("create", "-q", "-f", "qcow2", path, "1M");
+  for (const name of ["one", "two"]) await qemuImg("snapshot", "-c", name, path);
+  await expectAgreement(path, { ...limits, allowSnapshots: true });
 });
 
 test("a LUKS volume is refused", async () => {

@@ -3,7 +3,7 @@ import { HEAD_BYTES, type InspectionLimits, inspect, refuseByHead, TAIL_BYTES } 
 import { extension, type Qcow2Fields, qcow2, raw } from "../../fakes/disk-image.ts";
 
 const TIB = 1024 ** 4;
-const limits: InspectionLimits = { maxVirtualSizeBytes: 2 * TIB, requireBootSignature: true };
+const limits: InspectionLimits = { maxVirtualSizeBytes: 2 * TIB, requireBootSignature: true, allowSnapshots: false };
 
 function look(file: Uint8Array, use: InspectionLimits = limits) {
   return inspect(
@@ -85,6 +85,19 @@ test.each<[string, Qcow2Fields, string]>([
 ])("refuses qcow2 with %s, by its head alone or at the end", (_, fields, why) => {
   const verdict = look(qcow2(fields));
   expect(verdict).toEqual({ isAccepted: false, finding: expect.stringContaining(why) });
+});
+
+test("takes qcow2 with internal snapshots where that is allowed, and their table can be", () => {
+  const allowing = { ...limits, allowSnapshots: true };
+  const cluster = 65_536n;
+  expect(look(qcow2({ snapshots: 2, snapshotsOffset: cluster }), allowing)).toMatchObject({ isAccepted: true });
+  for (const [fields, why] of [
+    [{ snapshots: 65_537, snapshotsOffset: cluster }, "absurd"],
+    [{ snapshots: 1 }, "snapshot table at the impossible offset 0"],
+    [{ snapshots: 1, snapshotsOffset: 1n << 40n }, "cut short"],
+  ] as const) {
+    expect(look(qcow2(fields), allowing)).toEqual({ isAccepted: false, finding: expect.stringContaining(why) });
+  }
 });
 
 function dataFileSecond(): Qcow2Fields {

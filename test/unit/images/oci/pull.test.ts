@@ -206,6 +206,8 @@ describe("refused, with what was found", () => {
     ["an index for other machines", OCI_INDEX, { manifests: [] }, "this node is linux/"],
     ["an index and a manifest at once", OCI_MANIFEST, { manifests: [], layers: [] }, "at once"],
     ["a manifest without layers", OCI_MANIFEST, { config: {} }, "malformed"],
+    ["layers beyond measure", OCI_MANIFEST, { layers: Array(100_000).fill({}) }, "has 100000 layers; 256 are taken"],
+    ["platforms beyond measure", OCI_INDEX, { manifests: Array(100_000).fill({}) }, "100000 manifests; 1000 are taken"],
     [
       "a digest of another kind",
       OCI_MANIFEST,
@@ -309,7 +311,7 @@ describe("a registry that lies", () => {
       response.writeHead(200, { "content-type": OCI_MANIFEST }).end(Buffer.alloc(5 * MIB, 0x20));
       return true;
     };
-    await expect(fixture.under.store.pull(fixture.registry.nameOf("vm"), signal)).rejects.toThrow("more than 4194304");
+    await expect(fixture.under.store.pull(fixture.registry.nameOf("vm"), signal)).rejects.toThrow("more than 1048576");
   });
 });
 
