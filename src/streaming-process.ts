@@ -49,6 +49,6 @@ async function start(options: StartOptions): Promise<void> {
   const server = await listen(options, log);
   started.resolve({
     ...sessionCalls({ server, guestExec, consoleInputs: new ConsoleInputs(), daemon, options, log }),
-    capture: async ({ target, argv }, signal) => await capture(target, argv, signal),
+    capture: async ({ target, command }, signal) => await capture(target, command, signal),
   });
 }

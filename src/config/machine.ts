@@ -1,7 +1,7 @@
 // Settings of every machine.
 
 import { z } from "zod";
-import { bytes } from "./field.ts";
+import { bytes, limitMs } from "./field.ts";
 
 export const machineSection = z
   .strictObject({
@@ -10,6 +10,11 @@ export const machineSection = z
       .prefault("96Mi")
       .describe("Bytes that QEMU needs beside the guest's memory; what the pod's overhead does not cover comes off it"),
     minMemoryBytes: bytes().prefault("64Mi").describe("Bytes of guest memory below which a pod is refused"),
+    bootMs: limitMs()
+      .default(100_000)
+      .describe(
+        "Milliseconds after a machine's start in which exec waits for its guest to serve it, and fails only then",
+      ),
   })
   .refine((machine) => machine.minMemoryBytes <= machine.defaultMemoryBytes, {
     path: ["minMemoryBytes"],

@@ -17,13 +17,14 @@ import { invalid } from "../model/failure.ts";
 import type { MachineSpec, MachineState, Mount } from "../model/machine.ts";
 import type { PodSpec } from "../model/pod.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
+import { runAsOf } from "./convert-run-as.ts";
 import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
 
 /** @throws SPEC_INVALID naming the field. */
 export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
   const metadata = required(config.metadata, "config.metadata");
   const image = required(config.image?.image, "config.image.image");
-  refuseGroupWithoutUser(config);
+  const runAs = runAsOf(config.linux?.securityContext);
   return {
     name: nameOf(metadata.name, "config.metadata.name"),
     attempt: metadata.attempt,
@@ -32,6 +33,8 @@ export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpe
     command: config.command,
     args: config.args,
     workingDir: config.workingDir,
+    ...(runAs === undefined ? {} : { runAs }),
+    ...(config.stdin ? { input: { isTty: config.tty, isOnce: config.stdinOnce } } : {}),
     env: config.envs.map(({ key, value }) => ({ name: key, valueBase64: value.toString("base64") })),
     mounts: config.mounts.map(mountOf),
     labels: config.labels,
@@ -40,13 +43,6 @@ export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpe
     resources: resourcesOf(config.linux?.resources, "config.linux.resources"),
     stopSignal: config.stopSignal,
   };
-}
-
-/** The interface says that this must be an error. */
-function refuseGroupWithoutUser({ linux }: ContainerConfig): void {
-  const { runAsUser, runAsGroup, runAsUsername = "" } = linux?.securityContext ?? {};
-  if (runAsGroup === undefined || runAsUser !== undefined || runAsUsername !== "") return;
-  throw invalid("config.linux.security_context.run_as_group", "must not be set without run_as_user or run_as_username");
 }
 
 function mountOf({ containerPath, hostPath, readonly }: CriMount): Mount {

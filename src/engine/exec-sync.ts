@@ -3,22 +3,21 @@
 import { invalid } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
 import type { GuestOutput } from "../ports/guest-exec.ts";
-import { guestTargetOf } from "./guest-target.ts";
+import { guestArgvOf, guestTargetOf } from "./guest-target.ts";
 import type { Parts } from "./parts.ts";
 
 /**
- * Abort, and the limit, kill the command in the guest.
- * @param limitMs Absent: it takes what it takes.
+ * Abort, and the command's limit, kill it in the guest.
  * @throws MACHINE_NOT_FOUND SPEC_INVALID; WRONG_STATE for a machine that does not run or a guest without a way in;
  *   `TimeoutError` when the limit passed
  */
 export async function execSync(
   parts: Parts,
   machineId: MachineId,
-  { argv, limitMs }: { readonly argv: readonly string[]; readonly limitMs?: number },
+  command: { readonly argv: readonly string[]; readonly limitMs?: number },
   signal: AbortSignal,
 ): Promise<GuestOutput> {
-  if (argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
-  const limit = limitMs === undefined ? [] : [AbortSignal.timeout(limitMs)];
-  return await parts.guests.capture(guestTargetOf(parts, machineId), argv, AbortSignal.any([signal, ...limit]));
+  if (command.argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
+  const argv = guestArgvOf(parts, machineId, command.argv);
+  return await parts.guests.capture(guestTargetOf(parts, machineId), { ...command, argv }, signal);
 }

@@ -1,13 +1,29 @@
 // How to get into the guest of a machine.
 
+import { EXEC_USER_ANNOTATION } from "../model/annotations.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
+import { RUN_AS_PATH } from "../model/run-as.ts";
 import type { GuestTarget } from "../ports/guest-exec.ts";
 import type { Parts } from "./parts.ts";
 import { annotationsOf } from "./plan-machine.ts";
 
+/** What is run in the guest when that is asked for: as the user of the pod's security context, unless an annotation names one. */
+export function guestArgvOf(
+  { pods }: Pick<Parts, "pods">,
+  machineId: MachineId,
+  argv: readonly string[],
+): readonly string[] {
+  const { podId, spec } = pods.machine(machineId).facts;
+  const isNamed = EXEC_USER_ANNOTATION in pods.pod(podId).facts.spec.annotations;
+  return spec.runAs === undefined || isNamed ? argv : [RUN_AS_PATH, ...argv];
+}
+
 /** @throws MACHINE_NOT_FOUND; WRONG_STATE for a machine that does not run */
-export function guestTargetOf({ pods, store }: Pick<Parts, "pods" | "store">, machineId: MachineId): GuestTarget {
+export function guestTargetOf(
+  { options, pods, store }: Pick<Parts, "options" | "pods" | "store">,
+  machineId: MachineId,
+): GuestTarget {
   const { facts, state } = pods.machine(machineId);
   if (state.at !== "running" && state.at !== "stopping")
     throw new VmletError(
@@ -21,6 +37,7 @@ export function guestTargetOf({ pods, store }: Pick<Parts, "pods" | "store">, ma
     machineId,
     way,
     user,
+    bootsUntilMs: state.startedAtMs + options.bootMs,
     ...(workingDir === "" ? {} : { workingDir }),
     ...(way === "agent" ? {} : { ssh: { socketPath, keyFolderPath } }),
   };

@@ -3,7 +3,7 @@
 import { invalid, VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { StreamsWanted } from "../ports/streaming.ts";
-import { guestTargetOf } from "./guest-target.ts";
+import { guestArgvOf, guestTargetOf } from "./guest-target.ts";
 import type { Parts } from "./parts.ts";
 
 /** A URL. @throws MACHINE_NOT_FOUND SPEC_INVALID; WRONG_STATE for a machine that does not run */
@@ -14,7 +14,8 @@ export async function openExec(
   signal: AbortSignal,
 ): Promise<string> {
   if (argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
-  return await parts.streaming.exec({ target: guestTargetOf(parts, machineId), argv, wanted }, signal);
+  const target = guestTargetOf(parts, machineId);
+  return await parts.streaming.exec({ target, argv: guestArgvOf(parts, machineId, argv), wanted }, signal);
 }
 
 /** A URL. @throws MACHINE_NOT_FOUND; WRONG_STATE for a machine that does not run */
@@ -32,7 +33,10 @@ export async function openAttach(
     );
   }
   const { consoleFilePath, consoleSocketPath } = store.pathsOf(facts.podId, machineId);
-  return await streaming.attach({ machineId, consoleFilePath, consoleSocketPath, wanted }, signal);
+  const { input, command, args } = facts.spec;
+  const isPipes = input !== undefined && !input.isTty && command.length + args.length > 0;
+  const pipes = isPipes ? { pipes: { isOnce: input.isOnce } } : {};
+  return await streaming.attach({ machineId, consoleFilePath, consoleSocketPath, ...pipes, wanted }, signal);
 }
 
 /** A URL. @throws POD_NOT_FOUND; WRONG_STATE for a pod that is not ready */

@@ -44,6 +44,8 @@ export interface EngineOptions {
   /** What QEMU needs beside the guest's memory; taken from the limit as far as linux.overhead does not cover it. */
   readonly overheadBytes: number;
   readonly minMemoryBytes: number;
+  /** A guest without a way in that started no longer ago than this is taken for booting. */
+  readonly bootMs: number;
   /** A cgroup that does not exist cannot be a partition. */
   readonly cgroupExists: (path: string) => boolean;
   readonly hasMachined: boolean;

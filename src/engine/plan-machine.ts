@@ -73,6 +73,8 @@ export function planSeed(
     env: spec.env,
     argv: [...spec.command, ...spec.args],
     workingDir: spec.workingDir,
+    ...(spec.runAs === undefined ? {} : { runAs: spec.runAs }),
+    ...(spec.input === undefined ? {} : { input: spec.input }),
     files,
     ...(execWay === "agent" ? {} : { ssh: { keyFolderPath: sshKeyFolderPath, user: execUser } }),
   };

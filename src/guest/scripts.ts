@@ -2,6 +2,9 @@
 
 import { posix } from "node:path";
 import { invalid } from "../model/failure.ts";
+import { INPUT_LINE } from "../model/input-line.ts";
+import type { WorkloadInput } from "../model/machine.ts";
+import { RUN_AS_PATH } from "../model/run-as.ts";
 import type { SeedFile } from "../ports/seed.ts";
 import { SSH_UNIT_NAME, type SshFile } from "./exec/serve.ts";
 import { shellQuote, withoutNul } from "./shell.ts";
@@ -23,29 +26,56 @@ export function workloadScript(argv: readonly string[], workingDir: string): str
 }
 
 /** Runs the workload, tells the host its exit status, powers off. */
-export const RUN_WORKLOAD_SCRIPT = `#!/bin/sh
+export function runWorkloadScript(input?: WorkloadInput): string {
+  return [RUN_WORKLOAD_HEAD, input === undefined ? NO_INPUT : input.isTty ? TERMINAL_INPUT : PLAIN_INPUT].join("");
+}
+
+const RUN_WORKLOAD_HEAD = `#!/bin/sh
 # Runs the command of this machine's pod on the console, reports how it ended, and powers the machine off.
+console=/dev/console
 port=/dev/virtio-ports/dev.vmlet.init.0
 if [ ! -e "$port" ]; then
   for each in /sys/class/virtio-ports/*; do
     if [ "$(cat "$each/name" 2>/dev/null)" = dev.vmlet.init.0 ]; then port=/dev/\${each##*/}; fi
   done
 fi
-sh "\${VMLET_ROOT:-}/etc/vmlet/workload" </dev/null >/dev/console 2>&1
-echo "exit $?" >"$port"
-if [ -d /run/systemd/system ]; then exec systemctl --no-block poweroff; fi
-poweroff || poweroff -f
+workload=\${VMLET_ROOT:-}/etc/vmlet/workload
+
+end() {
+  echo "exit $1" >"$port"
+  if [ -d /run/systemd/system ]; then exec systemctl --no-block poweroff; fi
+  poweroff || poweroff -f
+}
+
+`;
+
+const NO_INPUT = `sh "$workload" </dev/null >"$console" 2>&1
+end $?
+`;
+
+const TERMINAL_INPUT = `sh "$workload" <"$console" >"$console" 2>&1
+end $?
+`;
+
+/** As in a container: pipes and no terminal, nothing echoed, line ends as they are. Ctrl-D on the console ends the input. */
+const PLAIN_INPUT = `stty -echo -opost <"$console"
+printf ${shellQuote(INPUT_LINE.replace("\n", "\\n"))} >"$console"
+cat <"$console" | {
+  status=$({ { sh "$workload"; echo $? >&3; } 2>&1 | cat >"$console"; } 3>&1)
+  end "$status"
+}
 `;
 
 export interface SetupParts {
   readonly hasWorkload: boolean;
+  readonly hasRunAs: boolean;
   readonly ssh: readonly SshFile[];
   /** By path below /proc/sys. */
   readonly sysctls: Readonly<Record<string, string>>;
 }
 
 /** Puts everything from the seed where it belongs; run at each boot. */
-export function setupScript(files: readonly SeedFile[], { hasWorkload, ssh, sysctls }: SetupParts): string {
+export function setupScript(files: readonly SeedFile[], { hasWorkload, hasRunAs, ssh, sysctls }: SetupParts): string {
   const puts = files.map(({ guestPath, mode }, index) => {
     if (!isNormalGuestPath(guestPath)) {
       throw invalid("mounts", `${JSON.stringify(guestPath.slice(0, 200))} is not an absolute, normal path in a guest`);
@@ -54,6 +84,7 @@ export function setupScript(files: readonly SeedFile[], { hasWorkload, ssh, sysc
   });
   const own = ["put environment 0600 /etc/vmlet/environment"];
   if (hasWorkload) own.push("put workload 0755 /etc/vmlet/workload", "put run-workload 0755 /etc/vmlet/run-workload");
+  if (hasRunAs) own.push(`put run-as 0755 ${RUN_AS_PATH}`);
   own.push(...ssh.map(({ name, mode }) => `put ssh/${name} ${octal(mode)} /etc/vmlet/ssh/${name}`));
   const settings = Object.entries(sysctls).map(([path, value]) => `sysctl ${shellQuote(path)} ${shellQuote(value)}`);
   return [SETUP_HEAD, ...own, ...puts, ...settings, "exit $failed", ""].join("\n");

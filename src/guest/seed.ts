@@ -6,12 +6,14 @@ import { stringify } from "yaml";
 import { errorCodeOf } from "../lib/error-code.ts";
 import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
+import { RUN_AS_PATH } from "../model/run-as.ts";
 import type { Seed, SeedRequest } from "../ports/seed.ts";
 import { ensureExecKeys } from "./exec/keys.ts";
 import { SSH_UNIT, SSH_UNIT_NAME, type SshFile, sshFiles } from "./exec/serve.ts";
 import { readInitReportFile } from "./init-report.ts";
 import { networkConfig, networkVariables } from "./network.ts";
-import { RUN_WORKLOAD_SCRIPT, setupScript, VENDOR_DATA, WORKLOAD_UNIT, workloadScript } from "./scripts.ts";
+import { runAsScript } from "./run-as.ts";
+import { runWorkloadScript, setupScript, VENDOR_DATA, WORKLOAD_UNIT, workloadScript } from "./scripts.ts";
 import { environmentFile } from "./shell.ts";
 
 export interface SeedParts {
@@ -63,7 +65,7 @@ export function createSeed({ run, isoTool }: SeedParts): Seed {
  * @throws SPEC_INVALID naming the field that no guest can be given
  */
 export function seedContents(request: SeedRequest, ssh: readonly SshFile[] = []): SeedContents {
-  const { machineId, hostname, sshKeys, env, argv, workingDir, files, sysctls } = request;
+  const { machineId, hostname, sshKeys, env, argv, workingDir, input, runAs, files, sysctls } = request;
   const hasWorkload = argv.length > 0;
   const contents = new Map<string, string | Uint8Array>([
     ["meta-data", yaml({ "instance-id": `vmlet-${machineId}`, "local-hostname": hostname, "public-keys": sshKeys })],
@@ -73,13 +75,14 @@ export function seedContents(request: SeedRequest, ssh: readonly SshFile[] = [])
     ["vmlet/network", networkVariables(request)],
     ["vmlet/environment", environmentFile(env)],
     ["vmlet/authorized_keys", sshKeys.map((key) => `${key}\n`).join("")],
-    ["vmlet/setup", setupScript(files, { hasWorkload, ssh, sysctls })],
+    ["vmlet/setup", setupScript(files, { hasWorkload, hasRunAs: runAs !== undefined, ssh, sysctls })],
   ]);
   for (const { name, content } of ssh) contents.set(`vmlet/ssh/${name}`, content);
   if (ssh.length > 0) contents.set(`vmlet/${SSH_UNIT_NAME}`, SSH_UNIT);
+  if (runAs !== undefined) contents.set("vmlet/run-as", runAsScript(runAs));
   if (hasWorkload) {
-    contents.set("vmlet/workload", workloadScript(argv, workingDir));
-    contents.set("vmlet/run-workload", RUN_WORKLOAD_SCRIPT);
+    contents.set("vmlet/workload", workloadScript(runAs === undefined ? argv : [RUN_AS_PATH, ...argv], workingDir));
+    contents.set("vmlet/run-workload", runWorkloadScript(input));
     contents.set("vmlet/vmlet-workload.service", WORKLOAD_UNIT);
   }
   for (const [index, { content }] of files.entries()) contents.set(`vmlet/files/${index}`, content);

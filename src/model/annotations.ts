@@ -23,6 +23,7 @@ export interface Annotations {
 type ExecWay = "auto" | "ssh" | "agent";
 
 const PREFIX = "vmlet.dev/";
+export const EXEC_USER_ANNOTATION = `${PREFIX}exec-user`;
 const KNOWN = ["user-data", "ssh-keys", "template", "root-size", "exec-user", "exec-way"];
 const EXEC_WAYS: readonly string[] = ["auto", "ssh", "agent"] satisfies ExecWay[];
 const MAX_USER_DATA_BYTES = 256 << 10; // the API server's own limit for all annotations together

@@ -16,6 +16,23 @@ export interface Mount {
   readonly isReadOnly: boolean;
 }
 
+/** What the pod's command reads from whoever attaches. */
+export interface WorkloadInput {
+  readonly isTty: boolean;
+  /** It ends with the input of the first who attaches. */
+  readonly isOnce: boolean;
+}
+
+/** Whom commands run as in the guest, by its own /etc/passwd and /etc/group. */
+export interface RunAs {
+  /** A name, or a number as the guest may not have a name for. */
+  readonly user: string;
+  /** Absent: the user's own. */
+  readonly gid?: number;
+  /** Beside those that the guest has for the user. */
+  readonly groups: readonly number[];
+}
+
 /** What was asked for. `command` and `args` are empty when the VM itself is the workload. */
 export interface MachineSpec {
   readonly name: string;
@@ -27,6 +44,10 @@ export interface MachineSpec {
   readonly command: readonly string[];
   readonly args: readonly string[];
   readonly workingDir: string;
+  /** Absent: the command's input is empty. */
+  readonly input?: WorkloadInput;
+  /** Absent: root. */
+  readonly runAs?: RunAs;
   readonly env: readonly EnvVar[];
   readonly mounts: readonly Mount[];
   readonly labels: Readonly<Record<string, string>>;

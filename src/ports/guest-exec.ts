@@ -10,6 +10,8 @@ export interface GuestTarget {
   readonly user: string;
   /** The folder where commands start; `/` when absent. */
   readonly workingDir?: string;
+  /** Until then (Unix time) a guest without a way in is taken for booting, and commands wait. Absent: none does. */
+  readonly bootsUntilMs?: number;
   /** Absent: the machine has no port for it. */
   readonly ssh?: { readonly socketPath: string; readonly keyFolderPath: string };
 }
@@ -23,6 +25,8 @@ export interface GuestCommand {
   /** At least one. Not a shell's: each item arrives as it is. */
   readonly argv: readonly string[];
   readonly isTty: boolean;
+  /** Absent: it takes what it takes. Begins when the command does: a guest may have to boot first. */
+  readonly limitMs?: number;
 }
 
 /** What is absent is not wanted: input is then empty and output thrown away. A terminal has no stderr of its own. */
@@ -44,7 +48,8 @@ export interface GuestExec {
    * `$?`: 127 not found, 128 + n killed by signal n.
    * `stdout` and `stderr` are ended then and not before; `stdin` may be left unread. Back-pressure reaches the command.
    * A stream that breaks means that its reader went away: as a closed pipe to the command, no failure.
-   * @param signal Aborting kills the command in the guest and rejects with the signal's reason.
+   * @param signal Aborting kills the command in the guest and rejects with the signal's reason; so does its limit, with a
+   *   `TimeoutError`.
    * @throws WRONG_STATE when the guest has no way in, saying what to install; MACHINE_NOT_FOUND
    */
   run(target: GuestTarget, command: GuestCommand, streams: GuestStreams, signal: AbortSignal): Promise<number>;
@@ -59,5 +64,5 @@ export interface GuestOutput {
 /** What the engine itself runs in guests. */
 export interface Guests {
   /** As `run` of a GuestExec, with the output kept as far as a CRI answer has room. */
-  capture(target: GuestTarget, argv: readonly string[], signal: AbortSignal): Promise<GuestOutput>;
+  capture(target: GuestTarget, command: Omit<GuestCommand, "isTty">, signal: AbortSignal): Promise<GuestOutput>;
 }

@@ -1,6 +1,6 @@
 import type { Attachment } from "../model/attachment.ts";
 import type { MachineId } from "../model/ids.ts";
-import type { EnvVar } from "../model/machine.ts";
+import type { EnvVar, RunAs, WorkloadInput } from "../model/machine.ts";
 import type { DnsConfig } from "../model/pod.ts";
 
 /** A file that the guest gets by the seed. */
@@ -26,6 +26,10 @@ export interface SeedRequest {
   /** Command and arguments that are the workload; empty: the VM itself is. */
   readonly argv: readonly string[];
   readonly workingDir: string;
+  /** Whom the workload runs as; absent: root. */
+  readonly runAs?: RunAs;
+  /** What the workload reads; absent: nothing. */
+  readonly input?: WorkloadInput;
   readonly files: readonly SeedFile[];
   /** How we get in by ssh; absent: the guest is not asked to let us in. */
   readonly ssh?: {

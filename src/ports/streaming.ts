@@ -21,6 +21,8 @@ export interface AttachStream {
   readonly consoleFilePath: string;
   /** What is written to it, the guest reads as typed. */
   readonly consoleSocketPath: string;
+  /** The console belongs to a command that reads pipes, as a container's would. */
+  readonly pipes?: { readonly isOnce: boolean };
   readonly wanted: StreamsWanted;
 }
 

@@ -101,6 +101,8 @@ const machineFactsV1 = z.strictObject({
     command: texts,
     args: texts,
     workingDir: text,
+    runAs: z.exactOptional(z.strictObject({ user: text, gid: z.exactOptional(whole), groups: z.array(whole) })),
+    input: z.exactOptional(z.strictObject({ isTty: z.boolean(), isOnce: z.boolean() })),
     env: z.array(z.strictObject({ name: text, valueBase64: text })),
     mounts: z.array(z.strictObject({ containerPath: text, hostPath: text, isReadOnly: z.boolean() })),
     labels: textByName,

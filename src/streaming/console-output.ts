@@ -9,6 +9,8 @@ import { untilAborted } from "../lib/keyed-lock.ts";
 export interface ConsoleOutput {
   readonly path: string;
   readonly to: Writable;
+  /** The first byte to copy; absent: the last screenful first. */
+  readonly offset?: number;
   /** Aborted when nothing more will be printed; what is in the file by then is still copied. */
   readonly ended: AbortSignal;
 }
@@ -19,17 +21,21 @@ const REPLAY_BYTES = 8 << 10;
 /** Who is further behind than this loses what is in between. The file keeps at least twice as much: console.replayBytes. */
 const MAX_BEHIND_BYTES = 512 << 10;
 const PIECE_BYTES = 32 << 10;
+const SEARCHED_BYTES = 256 << 10;
 /** How often the file is looked at although no event came. */
 const SAFETY_POLL_MS = 2_000;
 const NEWLINE = 10;
 
 /** Resolves when the console has ended and all of it is with the client; rejects when aborted or the client broke. */
-export async function copyConsole({ path, to, ended }: ConsoleOutput, signal: AbortSignal): Promise<void> {
+export async function copyConsole(
+  { path, to, ended, offset: from }: ConsoleOutput,
+  signal: AbortSignal,
+): Promise<void> {
   signal.throwIfAborted();
   await using file = await open(path, "r");
   using changes = new Changes(path, AbortSignal.any([signal, ended]));
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
-  let offset = await replayStart(file);
+  let offset = from ?? (await replayStart(file));
   for (;;) {
     const isEnded = ended.aborted; // asked before the size: what it had then is all
     const { size } = await file.stat();
@@ -44,6 +50,28 @@ export async function copyConsole({ path, to, ended }: ConsoleOutput, signal: Ab
     if (bytesRead > 0) await write(to, piece.subarray(0, bytesRead), signal);
     else if (isEnded) return;
     else await changes.next();
+    signal.throwIfAborted();
+  }
+}
+
+/** Waits for a line of ours; resolves to where the console goes on behind the newest one, or to its end when it has ended. */
+export async function behindLine(
+  { path, ended }: Pick<ConsoleOutput, "path" | "ended">,
+  line: string,
+  signal: AbortSignal,
+): Promise<number> {
+  signal.throwIfAborted();
+  await using file = await open(path, "r");
+  using changes = new Changes(path, AbortSignal.any([signal, ended]));
+  for (;;) {
+    const isEnded = ended.aborted;
+    const { size } = await file.stat();
+    const length = Math.min(size, SEARCHED_BYTES);
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
+    const at = buffer.lastIndexOf(line);
+    if (at >= 0) return size - length + at + line.length;
+    if (isEnded) return size;
+    await changes.next();
     signal.throwIfAborted();
   }
 }

@@ -1,7 +1,7 @@
 // What the daemon and its streaming process ask of each other. Both are of one version: these are types and no checks.
 
 import type { MachineId, PodId } from "../model/ids.ts";
-import type { GuestOutput, GuestTarget } from "../ports/guest-exec.ts";
+import type { GuestCommand, GuestOutput, GuestTarget } from "../ports/guest-exec.ts";
 import type { AgentCommand } from "../ports/hypervisor.ts";
 import type { AttachStream, ExecStream, ForwardStream } from "../ports/streaming.ts";
 import type { ListenOptions } from "./server.ts";
@@ -18,7 +18,7 @@ export type StreamingCalls = {
   readonly attach: (stream: AttachStream, signal: AbortSignal) => Promise<string>;
   readonly portForward: (stream: ForwardStream, signal: AbortSignal) => Promise<string>;
   readonly capture: (
-    request: { readonly target: GuestTarget; readonly argv: readonly string[] },
+    request: { readonly target: GuestTarget; readonly command: Omit<GuestCommand, "isTty"> },
     signal: AbortSignal,
   ) => Promise<GuestOutput>;
 };

@@ -67,7 +67,8 @@ class Supervisor implements SupervisedStreaming {
   }
 
   exec: Streaming["exec"] = async (stream, signal) => await this.#ask("exec", stream, signal);
-  capture: Guests["capture"] = async (target, argv, signal) => await this.#ask("capture", { target, argv }, signal);
+  capture: Guests["capture"] = async (target, command, signal) =>
+    await this.#ask("capture", { target, command }, signal);
   attach: Streaming["attach"] = async (stream, signal) => await this.#ask("attach", stream, signal);
   portForward: Streaming["portForward"] = async (stream, signal) => await this.#ask("portForward", stream, signal);
 

@@ -80,6 +80,11 @@ export function guestExecContract(get: () => GuestExecUnderTest, { hasStdin, lar
     );
   });
 
+  test("a command that takes longer than it may is killed, as a timeout", async () => {
+    const command = { argv: ["sleep", "1000"], isTty: false, limitMs: 200 };
+    await expect(get().exec.run(get().target, command, {}, soon())).rejects.toMatchObject({ name: "TimeoutError" });
+  });
+
   if (!hasStdin) return; // a way without input promises nothing of it
 
   test("input arrives whole, and its end is seen", async () => {

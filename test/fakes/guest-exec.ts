@@ -14,11 +14,12 @@ export class FakeGuestExec implements GuestExec {
 
   async run(
     _target: GuestTarget,
-    { argv: [file = "", ...args] }: GuestCommand,
+    { argv: [file = "", ...args], limitMs }: GuestCommand,
     streams: GuestStreams,
-    signal: AbortSignal,
+    asked: AbortSignal,
   ): Promise<number> {
-    signal.throwIfAborted();
+    asked.throwIfAborted();
+    const signal = limitMs === undefined ? asked : AbortSignal.any([asked, AbortSignal.timeout(limitMs)]);
     const child = spawn(file, args, { stdio: ["pipe", "pipe", "pipe"], detached: true });
     const kill = (): void => void (child.pid !== undefined && process.kill(-child.pid, "SIGKILL"));
     signal.addEventListener("abort", kill, { once: true });

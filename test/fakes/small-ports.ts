@@ -4,7 +4,7 @@ import type { MachineId } from "../../src/model/ids.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { ConsoleLogRequest, ConsoleLogs } from "../../src/ports/console-log.ts";
 import type { Disks, OverlayRequest } from "../../src/ports/disks.ts";
-import type { GuestOutput, Guests, GuestTarget } from "../../src/ports/guest-exec.ts";
+import type { GuestCommand, GuestOutput, Guests, GuestTarget } from "../../src/ports/guest-exec.ts";
 import type { HostFiles } from "../../src/ports/host-files.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import type { Seed, SeedRequest } from "../../src/ports/seed.ts";
@@ -53,8 +53,13 @@ export class FakeGuests implements Guests {
   /** How a command ends; by default at once, with 0. */
   answer: (argv: readonly string[], signal: AbortSignal) => Promise<number> = async () => 0;
 
-  async capture(target: GuestTarget, argv: readonly string[], signal: AbortSignal): Promise<GuestOutput> {
-    signal.throwIfAborted();
+  async capture(
+    target: GuestTarget,
+    { argv, limitMs }: Omit<GuestCommand, "isTty">,
+    asked: AbortSignal,
+  ): Promise<GuestOutput> {
+    asked.throwIfAborted();
+    const signal = limitMs === undefined ? asked : AbortSignal.any([asked, AbortSignal.timeout(limitMs)]);
     this.captured.push({ target, argv });
     const exitCode = await this.answer(argv, signal);
     return { exitCode, stdout: Buffer.from(argv.join(" ")), stderr: Buffer.alloc(0) };

@@ -6,13 +6,14 @@
 import { randomBytes } from "node:crypto";
 import { backoff, poll, sleepMs } from "../../lib/backoff.ts";
 import { undoSignal } from "../../lib/undo.ts";
-import type { GuestCommand, GuestExec, GuestStreams, GuestTarget } from "../../ports/guest-exec.ts";
+import type { GuestExec, GuestStreams } from "../../ports/guest-exec.ts";
 import { withoutNul } from "../shell.ts";
 import { Agent, type AskAgent } from "./agent.ts";
 import { AgentFile } from "./agent-file.ts";
 import { AGENT_KILL_SCRIPT, AGENT_RUN_SCRIPT, INLINE_BYTES } from "./agent-scripts.ts";
+import { limited } from "./command.ts";
 import { Sink } from "./sink.ts";
-import { closed, INSTALL_SSH, isClosed } from "./ways.ts";
+import { isClosed, needsSsh, refusedByAgent } from "./ways.ts";
 
 /** Where it keeps its files in the guest; made when it is not there. */
 const FOLDER_PATH = "/run/vmlet";
@@ -25,8 +26,8 @@ const CLEAN_UP_LIMIT_MS = 10_000;
 
 export function createAgentExec(ask: AskAgent, folderPath = FOLDER_PATH): GuestExec {
   return {
-    async run(target, command, streams, signal) {
-      refuseWhatNeedsSsh(target, command, streams);
+    async run(target, command, streams, asked) {
+      if (needsSsh(command, streams)) throw refusedByAgent(target);
       const agent = new Agent(ask, target);
       const at = `${folderPath}/exec-${randomBytes(16).toString("hex")}`;
       const { user, workingDir = "/" } = target;
@@ -34,8 +35,8 @@ export function createAgentExec(ask: AskAgent, folderPath = FOLDER_PATH): GuestE
       const args = [at, String(OUTPUT_CAP_BYTES), user, workingDir, ...words];
       let pid: number | undefined;
       try {
-        pid = await agent.start(AGENT_RUN_SCRIPT, args, signal);
-        return await follow(agent, pid, at, streams, signal);
+        pid = await agent.start(AGENT_RUN_SCRIPT, args, asked);
+        return await follow(agent, pid, at, streams, limited(asked, command.limitMs));
       } catch (error) {
         if (isClosed(error)) throw error; // it was not started
         await cleanUp(agent, AGENT_KILL_SCRIPT, at, pid);
@@ -43,12 +44,6 @@ export function createAgentExec(ask: AskAgent, folderPath = FOLDER_PATH): GuestE
       }
     },
   };
-}
-
-function refuseWhatNeedsSsh(target: GuestTarget, { isTty }: GuestCommand, { stdin }: GuestStreams): void {
-  if (!isTty && stdin === undefined) return;
-  const what = isTty ? "a terminal" : "input";
-  throw closed(target, `the guest serves no ssh, and by its agent a command has no ${what}; ${INSTALL_SSH}`);
 }
 
 /** Resolves to the exit code when the outputs have taken everything, with nothing left in the guest. */

@@ -9,10 +9,10 @@ const STREAM_CAP_BYTES = 16_000_000;
 const ANSWER_CAP_BYTES = (16 << 20) - 4096;
 
 export function captureWith(exec: GuestExec): Guests["capture"] {
-  return async (target, argv, signal): Promise<GuestOutput> => {
+  return async (target, command, signal): Promise<GuestOutput> => {
     const room = { leftBytes: ANSWER_CAP_BYTES };
     const [stdout, stderr] = [new Kept(room), new Kept(room)];
-    const exitCode = await exec.run(target, { argv, isTty: false }, { stdout, stderr }, signal);
+    const exitCode = await exec.run(target, { ...command, isTty: false }, { stdout, stderr }, signal);
     return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
   };
 }

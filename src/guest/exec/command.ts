@@ -14,6 +14,11 @@ export function commandLine(script: string, args: readonly string[]): string {
   throw invalid("cmd", `is longer than the ${MAX_LINE_BYTES} bytes that a guest's ssh takes; put it in a file`);
 }
 
+/** From the command's start on. */
+export function limited(signal: AbortSignal, limitMs: number | undefined): AbortSignal {
+  return limitMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
+}
+
 /** For sh. A user who is not root has a copy of the environment that he may read. */
 export const LOAD_ENVIRONMENT = `for each in /etc/vmlet/ssh/environment /etc/vmlet/environment; do
   if [ -r "$each" ]; then set -a; . "$each"; set +a; break; fi

@@ -3,7 +3,7 @@
 import { VmletError } from "../../model/failure.ts";
 import type { MachineId } from "../../model/ids.ts";
 import type { GuestExec, GuestTarget } from "../../ports/guest-exec.ts";
-import { commandLine, ENTER_AND_EXEC, LOAD_ENVIRONMENT } from "./command.ts";
+import { commandLine, ENTER_AND_EXEC, LOAD_ENVIRONMENT, limited } from "./command.ts";
 import { MARK_SCRIPT } from "./session-mark.ts";
 import { isUnsent, type SshConnection, type Started, type TerminalRequest } from "./ssh-connection.ts";
 import { LINK_DEFAULTS, type LinkOptions, SshLink } from "./ssh-link.ts";
@@ -25,11 +25,12 @@ export class SshExec implements GuestExec, Disposable {
     this.#options = options;
   }
 
-  run: GuestExec["run"] = async (target, { argv, isTty }, streams, signal) => {
-    signal.throwIfAborted();
+  run: GuestExec["run"] = async (target, { argv, isTty, limitMs }, streams, asked) => {
+    asked.throwIfAborted();
     const line = commandLine(RUN_SCRIPT, [target.workingDir ?? "/", ...argv]);
     using sizes = isTty ? new TerminalSizes(streams.resizes) : undefined;
-    const { connection, started } = await this.#start(target, line, sizes, signal);
+    const { connection, started } = await this.#start(target, line, sizes, asked);
+    const signal = limited(asked, limitMs);
     using session = new SshSession(connection, started, sizes);
     try {
       const exitCode = await session.run(streams, signal);

@@ -1,7 +1,7 @@
 // What is said when a guest cannot be got into.
 
 import { failsWith, VmletError } from "../../model/failure.ts";
-import type { GuestTarget } from "../../ports/guest-exec.ts";
+import type { GuestCommand, GuestStreams, GuestTarget } from "../../ports/guest-exec.ts";
 
 const SSH_REMEDY = "install openssh-server in its image, beside cloud-init or what docs/guest-contract.md asks for";
 const AGENT_REMEDY = "or, for commands without input and terminal, qemu-guest-agent";
@@ -16,5 +16,15 @@ export function isClosed(error: unknown): error is VmletError {
   return failsWith(error, "WRONG_STATE") && error.failure.subject === "guest";
 }
 
-export const INSTALL_SSH = SSH_REMEDY;
+export function needsSsh({ isTty }: GuestCommand, { stdin }: GuestStreams): boolean {
+  return isTty || stdin !== undefined;
+}
+
+/** Of no use to wait for. */
+export function refusedByAgent({ machineId }: GuestTarget): VmletError {
+  const failure = { code: "WRONG_STATE", subject: "command", state: "interactive" } as const;
+  const message = `container ${machineId}: by the guest's agent a command has no input and no terminal; ${SSH_REMEDY}`;
+  return new VmletError(failure, message);
+}
+
 export const INSTALL_EITHER = `${SSH_REMEDY}, ${AGENT_REMEDY}`;

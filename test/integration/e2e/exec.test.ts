@@ -2,9 +2,11 @@
 
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ExecSyncResponse } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
+import { TRANSPORTS, type Transport } from "../../fakes/command-client.ts";
 import { raw } from "../../fakes/disk-image.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
@@ -106,11 +108,44 @@ test("as the user whom the pod names, with the container's environment", { timeo
   await pod.remove(suite);
 });
 
+test("a command that comes before the guest has booted waits for it", { timeout: TEST_LIMIT_MS }, async () => {
+  const pod = await VmPod.start(node, { name: "early" }, suite);
+  expect(textOf(await execSync(pod, ["echo", "up"], 5)).stdout).toBe("up\n");
+  await pod.remove(suite);
+});
+
 test("a guest with no way in: what to install is said", { timeout: TEST_LIMIT_MS }, async () => {
-  await writeFile(join(node.layout.imageFolderPath, "blank.img"), raw(2048, "nothing that boots"));
-  const pod = await VmPod.start(node, { name: "blank", image: node.images.nameOf("blank.img") }, suite);
-  const installs = expect.stringMatching(/openssh-server.*qemu-guest-agent/);
-  await expect(execSync(pod, ["true"])).rejects.toMatchObject({ code: 9, details: installs });
+  await using impatient = await startTestNode({ config: { machine: { bootMs: 1 } } }, suite);
+  await writeFile(join(impatient.layout.imageFolderPath, "blank.img"), raw(2048, "nothing that boots"));
+  const pod = await VmPod.start(impatient, { name: "blank", image: impatient.images.nameOf("blank.img") }, suite);
+  const asking = impatient.cri.runtime.execSync({ containerId: pod.containerId, cmd: ["true"], timeout: 60n }, suite);
+  const details = expect.stringMatching(/openssh-server.*qemu-guest-agent/);
+  await expect(asking).rejects.toMatchObject({ code: 9, details });
+});
+
+test("a command that reads its input is attached to as in a container", { timeout: TEST_LIMIT_MS }, async () => {
+  const container = { command: ["/bin/sh"], stdin: true, stdinOnce: true };
+  const pod = await VmPod.start(node, { name: "input", container }, suite);
+  const wanted = { stdin: true, stdout: true, stderr: false, tty: false };
+  const { url } = await node.cri.runtime.attach({ ...wanted, containerId: pod.containerId }, suite);
+  const client = await (TRANSPORTS[0] as Transport).connect(url, wanted); // while the guest boots
+  client.stdin.end("tty; echo seen; exit 3\n");
+  expect(await text(client.stdout)).toMatch(/^not a tty\nseen\n/);
+  expect(await pod.exited(suite)).toMatchObject({ exitCode: 3 });
+  await pod.remove(suite);
+});
+
+test("as the user and groups of the security context, workload and exec alike", {
+  timeout: TEST_LIMIT_MS,
+}, async () => {
+  const securityContext = { runAsUser: { value: 1000n }, runAsGroup: { value: 7n }, supplementalGroups: [8n] };
+  const container = {
+    command: ["sh", "-c", "echo workload $(id -u):$(id -G); sleep 1000"],
+    linux: { resources: { memoryLimitInBytes: 256n << 20n }, securityContext },
+  };
+  const pod = await VmPod.start(node, { name: "groups", container }, suite);
+  await pod.says("workload 1000:7 8\n", suite);
+  expect(textOf(await execSync(pod, ["sh", "-c", "id -un; id -G"])).stdout).toBe("app\n7 8\n");
   await pod.remove(suite);
 });
 

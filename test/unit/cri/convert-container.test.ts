@@ -11,8 +11,25 @@ const specOf = (securityContext: Security) =>
     podSpec(),
   );
 
-test("a group without a user is refused by name; with one it is not", () => {
-  expect(() => specOf({ runAsGroup: { value: 1n } })).toThrow(/^config\.linux\.security_context\.run_as_group: /);
-  expect(specOf({ runAsGroup: { value: 1n }, runAsUser: { value: 0n } }).name).toBe("vm");
-  expect(specOf({ runAsGroup: { value: 1n }, runAsUsername: "nobody" }).name).toBe("vm");
+test("a user, a group and more groups are whom the commands run as; root alone is nobody special", () => {
+  const groups = { supplementalGroups: [5n, 6n] };
+  expect(specOf({ runAsUser: { value: 1001n }, runAsGroup: { value: 2n }, ...groups }).runAs).toEqual({
+    user: "1001",
+    gid: 2,
+    groups: [5, 6],
+  });
+  expect(specOf({ runAsUsername: "nobody" }).runAs).toEqual({ user: "nobody", groups: [] });
+  expect(specOf(groups).runAs).toEqual({ user: "0", groups: [5, 6] });
+  expect(specOf({ runAsUser: { value: 0n }, runAsGroup: { value: 0n } })).not.toHaveProperty("runAs");
+  expect(specOf({})).not.toHaveProperty("runAs");
+});
+
+test.each<[string, Security]>([
+  ["run_as_group", { runAsGroup: { value: 1n } }],
+  ["run_as_user", { runAsUser: { value: -1n } }],
+  ["run_as_user", { runAsUser: { value: 1n << 32n } }],
+  ["run_as_username", { runAsUsername: "a; reboot" }],
+  ["supplemental_groups[1]", { supplementalGroups: [1n, -2n] }],
+])("%s is refused by name when it cannot be", (field, security) => {
+  expect(() => specOf(security)).toThrow(`config.linux.security_context.${field}: `);
 });

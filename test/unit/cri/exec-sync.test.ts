@@ -36,6 +36,7 @@ test("a guest is got into as its pod says: way, user and the container's folder"
     machineId: at.machineId,
     way: "auto",
     user: "app",
+    bootsUntilMs: expect.any(Number),
     workingDir: "/srv",
     ssh: { socketPath, keyFolderPath },
   });

@@ -29,6 +29,7 @@ const OPTIONS: EngineOptions = {
   defaultMemoryBytes: 512 << 20,
   overheadBytes: 96 << 20,
   minMemoryBytes: 64 << 20,
+  bootMs: 100_000,
   cgroupExists: () => false,
   hasMachined: false,
 };

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { newOpensshKeyPair } from "../../../src/guest/exec/openssh-key.ts";
 import { SSH_UNIT_NAME, type SshFile, sshFiles } from "../../../src/guest/exec/serve.ts";
-import { RUN_WORKLOAD_SCRIPT, setupScript, VENDOR_DATA, WORKLOAD_UNIT } from "../../../src/guest/scripts.ts";
+import { runWorkloadScript, setupScript, VENDOR_DATA, WORKLOAD_UNIT } from "../../../src/guest/scripts.ts";
 import { seedContents } from "../../../src/guest/seed.ts";
 import type { SeedRequest } from "../../../src/ports/seed.ts";
 import { envVar, someSeedRequest } from "../../fakes/seed-requests.ts";
@@ -45,7 +45,8 @@ test("a command that does not exist ends with 127, as in a shell", async () => {
 test("run-workload reports the exit status as a line on the port and powers the guest off", async () => {
   await using at = await guest({ argv: show });
   const port = join(at.root, "port");
-  const script = RUN_WORKLOAD_SCRIPT.replace("port=/dev/virtio-ports/dev.vmlet.init.0", `port=${port}`)
+  const script = runWorkloadScript()
+    .replace("port=/dev/virtio-ports/dev.vmlet.init.0", `port=${port}`)
     .replace("/dev/console", join(at.root, "console"))
     .replace("[ -d /run/systemd/system ]", "false")
     .replace("poweroff ||", `: >${join(at.root, "off")} ||`);
@@ -88,7 +89,7 @@ test("a file that cannot be written is said and does not keep the others away", 
   await writeFile(join(at.root, "in-the-way"), "");
   const script = setupScript(
     files.map((file) => ({ ...file, guestPath: file.guestPath.replace("/blocked", "/in-the-way") })),
-    { hasWorkload: false, ssh: [], sysctls: {} },
+    { hasWorkload: false, hasRunAs: false, ssh: [], sysctls: {} },
   );
   await writeFile(join(at.seed, "vmlet/setup"), script);
   await chmod(join(at.root, "etc/b"), 0o600);
@@ -100,7 +101,7 @@ test("a file that cannot be written is said and does not keep the others away", 
 
 test.each(["etc/x", "/etc/../x", "/a//b", "/", "/etc/", "/a\0b"])("a guest path %j is refused", (guestPath) => {
   const files = [{ guestPath, content: Buffer.from(""), mode: 0o644 }];
-  expect(() => setupScript(files, { hasWorkload: false, ssh: [], sysctls: {} })).toThrow("mounts");
+  expect(() => setupScript(files, { hasWorkload: false, hasRunAs: false, ssh: [], sysctls: {} })).toThrow("mounts");
 });
 
 test("what cloud-init is given for us is a boothook that sh can read, and leaves the user's user-data alone", () => {

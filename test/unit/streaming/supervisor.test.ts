@@ -109,8 +109,8 @@ test("a command is run by that process, by the ways into guests that it has and 
   await using folder = await mkdtempDisposable(join(tmpdir(), "vmlet-"));
   agent = async ({ machineId, command }) => await local.ask(machineId, command);
   const target = { machineId: MACHINE_ID, way: "agent", user: "root", workingDir: folder.path } as const;
-  const { exitCode, stdout } = await streaming.capture(target, ["sh", "-c", "pwd; exit 3"], soon());
+  const { exitCode, stdout } = await streaming.capture(target, { argv: ["sh", "-c", "pwd; exit 3"] }, soon());
   expect([exitCode, Buffer.from(stdout).toString()]).toEqual([3, `${folder.path}\n`]);
-  const noSsh = streaming.capture({ ...target, way: "ssh" }, ["true"], soon());
+  const noSsh = streaming.capture({ ...target, way: "ssh" }, { argv: ["true"] }, soon());
   await expect(noSsh).rejects.toMatchObject({ failure: { code: "WRONG_STATE", subject: "guest" } });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { autoExec } from "../../../../src/guest/exec/auto-exec.ts";
-import { closed } from "../../../../src/guest/exec/ways.ts";
+import { closed, refusedByAgent } from "../../../../src/guest/exec/ways.ts";
 import { VmletError } from "../../../../src/model/failure.ts";
 import type { MachineId } from "../../../../src/model/ids.ts";
 import type { GuestExec, GuestTarget } from "../../../../src/ports/guest-exec.ts";
@@ -44,4 +44,27 @@ test("with neither, both reasons are said", async () => {
 test("a command that began by ssh is not begun again by the agent", async () => {
   const once = failing(() => lost);
   await expect(run("auto", once, answering(2))).rejects.toBe(lost);
+});
+
+test("while the guest boots, a command waits for the first way that opens", async () => {
+  let tries = 0;
+  const booting: GuestExec = {
+    run: async (at) => {
+      tries += 1;
+      if (tries < 3) throw closed(at, "not yet");
+      return 7;
+    },
+  };
+  const at = { ...target("auto"), bootsUntilMs: Date.now() + 5_000 };
+  const ways = autoExec({ ssh: booting, agent: shut("no agent") });
+  expect(await ways.run(at, { argv: ["x"], isTty: false }, {}, AbortSignal.timeout(5_000))).toBe(7);
+});
+
+test("a guest that has booted without a way in is not waited for, nor what no waiting would change", async () => {
+  const ways = autoExec({ ssh: shut("no ssh"), agent: failing(refusedByAgent) });
+  const terminal = { argv: ["x"], isTty: true };
+  const booted = { ...target("auto"), bootsUntilMs: Date.now() };
+  await expect(ways.run(booted, terminal, {}, AbortSignal.timeout(5_000))).rejects.toThrow("no ssh");
+  const booting = { ...target("agent"), bootsUntilMs: Date.now() + 60_000 };
+  await expect(ways.run(booting, terminal, {}, AbortSignal.timeout(5_000))).rejects.toThrow("openssh-server");
 });

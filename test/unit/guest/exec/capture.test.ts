@@ -28,7 +28,7 @@ test.each([
 ])(
   "of %d and %d bytes, %d and %d are kept: 16 MB of each, and no more than the kubelet takes",
   async (out, err, keptOut, keptErr) => {
-    const { exitCode, stdout, stderr } = await printing(out, err)(target, ["x"], soon());
+    const { exitCode, stdout, stderr } = await printing(out, err)(target, { argv: ["x"] }, soon());
     expect([exitCode, stdout.length, stderr.length]).toEqual([7, keptOut, keptErr]);
   },
 );
