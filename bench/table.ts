@@ -37,6 +37,8 @@ export interface Measured {
   readonly baselineMs: readonly number[];
   /** Enough runs for a 99th percentile to mean something. */
   readonly hasTail?: true;
+  /** The ratio is that of the 99th percentiles. */
+  readonly isJudgedByTail?: true;
   readonly target: Target;
 }
 
@@ -44,13 +46,15 @@ export interface Figure {
   readonly name: string;
   readonly unit: Row["unit"];
   readonly values: readonly number[];
+  readonly hasTail?: true;
   readonly target: Target;
 }
 
-export function rowOf({ name, baseline, oursMs, baselineMs, hasTail, target }: Measured): Row {
+export function rowOf({ name, baseline, oursMs, baselineMs, hasTail, isJudgedByTail, target }: Measured): Row {
   const value = quantile(oursMs, 0.5);
   const baselineValue = quantile(baselineMs, 0.5);
-  const ratio = round(value / baselineValue);
+  const judgedAt = isJudgedByTail ? 0.99 : 0.5;
+  const ratio = round(quantile(oursMs, judgedAt) / quantile(baselineMs, judgedAt));
   return {
     name,
     unit: "ms",
@@ -66,9 +70,10 @@ export function rowOf({ name, baseline, oursMs, baselineMs, hasTail, target }: M
 }
 
 /** For what has nothing to stand beside: memory, a delay. */
-export function figureOf({ name, unit, values, target }: Figure): Row {
+export function figureOf({ name, unit, values, hasTail, target }: Figure): Row {
   const value = round(quantile(values, 0.5));
-  return { name, unit, value, ...judged(value, target), runs: values.length };
+  const tail = hasTail ? { p99: round(quantile(values, 0.99)) } : {};
+  return { name, unit, value, ...tail, ...judged(value, target), runs: values.length };
 }
 
 function judged(value: number, target: Target): Pick<Row, "target" | "met" | "why"> {
