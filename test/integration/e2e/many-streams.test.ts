@@ -30,7 +30,9 @@ beforeAll(async () => {
 }, LIMIT_MS);
 afterAll(async () => await node[Symbol.asyncDispose](), LIMIT_MS);
 
-test(`${EXECS} commands and ${FORWARDS} ports`, { timeout: LIMIT_MS }, async () => {
+test("200 commands and 50 forwarded ports at once each get their own, and nothing is left", {
+  timeout: LIMIT_MS,
+}, async () => {
   const before = await held();
   const execs = await Promise.all(Array.from({ length: EXECS }, (_, n) => openExec(n % 2 === 0 ? spdy : webSocket)));
   const forwards = await Promise.all(Array.from({ length: FORWARDS }, openForward));
@@ -44,8 +46,8 @@ test(`${EXECS} commands and ${FORWARDS} ports`, { timeout: LIMIT_MS }, async () 
     at += LANES // the guest's web server has a short queue
   )
     pages.push(...(await Promise.all(forwards.slice(at, at + LANES).map(async ({ page }) => await page()))));
-  expect(new Set(pages).size).toBe(1);
-  expect(pages[0]).toMatch(/^HTTP\/1\.[01] 200 OK\r\n/);
+  const bodies = new Set(pages.map((page) => page.split("\r\n\r\n")[1])); // without the date
+  expect([...bodies]).toEqual([expect.stringContaining("tiny: a virtual machine")]);
   expect((await held()).guestProcesses).toBeGreaterThanOrEqual(before.guestProcesses + EXECS);
   for (const { stdin } of execs) stdin.end();
   const statuses = await Promise.all(execs.map(async ({ status }) => await status));
