@@ -30,6 +30,10 @@ test: ## everything CI runs; the last line says how many passed, failed and were
 test-full: ## the same in its long forms
 	@FULL=1 tools/test
 
+soak: guest ## pods come and go for MINUTES=10 while daemon and QEMUs are killed at random (SEED=1)
+	@$(NODE) test/node/libvirtd.ts up
+	@MINUTES=$(or $(MINUTES),10) SEED=$(or $(SEED),1) node_modules/.bin/vitest run --project integration test/integration/e2e/soak.test.ts
+
 clean-room: ## make demo and make test in a fresh Debian root, from a clone
 	@tools/setup packages
 	@tools/clean-room
@@ -45,4 +49,4 @@ bench conformance chart: ## measurements; critest; helm lint and render
 	@tools/setup packages npm go $(filter critest,$(@:conformance=critest))
 	@tools/suite $@
 
-.PHONY: help demo setup guest guests check test test-full clean-room node-up node-down bench conformance chart
+.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart
