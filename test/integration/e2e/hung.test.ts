@@ -16,8 +16,8 @@ const EVERY_MS = isFull ? 1_000 : 50;
 const PODS = 6;
 const TEST_LIMIT_MS = 3 * HUNG_MS + 120_000;
 const suite = AbortSignal.timeout(3 * TEST_LIMIT_MS);
-/** Below that the machine's other work is what is measured. */
-const FLOOR_MS = 10;
+/** Below that the machine's other work is what is measured; a list that waits for what hangs takes seconds. */
+const FLOOR_MS = isFull ? 10 : 125;
 
 let libvirtd: PrivateLibvirtd;
 let node: TestNode;
