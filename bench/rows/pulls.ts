@@ -39,7 +39,7 @@ async function rowsOf(bench: Bench, ways: readonly Way[], disk: Disk, signal: Ab
   const idle = new DaemonWatch(node);
   await idle.during(async () => after(isQuick ? 2_000 : 10_000, undefined, { signal }), signal);
   const idleMiB = idle.rssMiB.at(-1) ?? 0;
-  bench.say(`warmed up, the daemon has ${idleMiB.toFixed(0)} MiB`);
+  bench.say(`warmed up, the daemon has ${idleMiB.toFixed(0)} MiB; p99 of its timers' delay is ${idle.delayP99Ms} ms`);
 
   const busy = new DaemonWatch(node);
   const rows: Row[] = [];
