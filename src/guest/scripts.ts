@@ -57,11 +57,15 @@ const TERMINAL_INPUT = `sh "$workload" <"$console" >"$console" 2>&1
 end $?
 `;
 
-/** As in a container: pipes and no terminal, nothing echoed, line ends as they are. Ctrl-D on the console ends the input. */
-const PLAIN_INPUT = `stty -echo -opost <"$console"
-printf ${shellQuote(INPUT_LINE.replace("\n", "\\n"))} >"$console"
-cat <"$console" | {
-  status=$({ { sh "$workload"; echo $? >&3; } 2>&1 | cat >"$console"; } 3>&1)
+/**
+ * As in a container: pipes and no terminal, nothing echoed, line ends as they are. Ctrl-D on the console ends the input. The
+ * console is held open: what comes while nobody has it open is lost. dd passes on each line; cat of busybox, by sendfile, none.
+ */
+const PLAIN_INPUT = `exec 5<>"$console"
+stty -echo -opost <&5
+printf ${shellQuote(INPUT_LINE.replace("\n", "\\n"))} >&5
+dd bs=4096 <&5 2>/dev/null | {
+  status=$({ { sh "$workload" 5>&-; echo $? >&3; } 2>&1 | cat >&5; } 3>&1)
   end "$status"
 }
 `;
