@@ -6,7 +6,7 @@ export interface Bench {
   readonly node: TestNode;
   /** Few runs, for a look whether everything works: VMLET_BENCH_QUICK=1. */
   readonly isQuick: boolean;
-  say(text: string): void;
+  readonly say: (text: string) => void;
 }
 
 /** Runs it and notes what it took. */

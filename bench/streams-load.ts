@@ -9,7 +9,7 @@ const [socketPath = "", podId = "", containerId = "", execs, forwards] = process
 const EVERY_MS = 1_000;
 const signal = AbortSignal.timeout(600_000);
 const wanted = { stdin: true, stdout: true, stderr: false, tty: false };
-await using cri = connectCri(socketPath);
+using cri = connectCri(socketPath);
 
 const beats: (() => void)[] = [];
 await Promise.all([

@@ -174,7 +174,7 @@ describe("a container", () => {
               maskedPaths: ["/proc/kcore"],
               readonlyPaths: ["/proc/sys"],
               seccomp: { profileType: 0, localhostRef: "" },
-              runAsUser: { value: -1n },
+              runAsUser: { value: 65_534n },
               noNewPrivs: true,
             },
           },
