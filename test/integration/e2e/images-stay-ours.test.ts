@@ -115,7 +115,7 @@ test("the user that QEMU runs as can read the image, and neither write, replace 
     ["chmod", "u+w", path],
     ["rm", "-f", path],
     ["mv", path, `${path}.old`],
-    ["ln", path, "/tmp/vmlet-hard-link"],
+    ["ln", path, "/var/tmp/vmlet-hard-link"], // on the same file system: /tmp may be another
     ["touch", join(blobsPath(), "new")],
     ["qemu-io", "-f", "qcow2", "-c", "write 0 512", path],
     ["ls", blobsPath()],
