@@ -54,6 +54,7 @@ export async function stopOurLibvirtd(signal: AbortSignal): Promise<string> {
 /** What udev and systemd do on an ordinary node. */
 async function prepare(signal: AbortSignal): Promise<void> {
   await mkdir("/run/libvirt", { recursive: true, mode: 0o755 });
+  await mkdir("/run/lock", { recursive: true }); // whoever opens a console locks its terminal there
   // While /dev/kvm is root's alone libvirt finds KVM as root, misses it as QEMU's user, and probes QEMU at every call.
   const group = Number((await output(["/usr/bin/getent", "group", "kvm"], signal).catch(() => "")).split(":")[2]);
   if (Number.isSafeInteger(group) && (await stat("/dev/kvm").catch(() => undefined)) !== undefined) {
