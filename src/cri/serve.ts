@@ -1,15 +1,16 @@
 // The gRPC server on the unix socket that the kubelet connects to.
 
-import { chmod, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Engine } from "../engine/engine.ts";
 import { ImageServiceService, RuntimeServiceService } from "../gen/runtime.ts";
-import { freeSocketPath } from "../lib/socket-path.ts";
+import { listenAlone, SocketPathTaken } from "../lib/socket-path.ts";
 import { VmletError } from "../model/failure.ts";
 import { imageService, runtimeService, type ServiceOptions } from "./services.ts";
 
 /** The kubelet's client takes 16 MiB. */
 const MAX_MESSAGE_BYTES = 16 << 20;
+const SOCKET_FIELD = "socketPath";
 /** Calls that are under way when we stop get this long. */
 const DRAIN_LIMIT_MS = 2_000;
 
@@ -30,8 +31,6 @@ export async function serveCri(
   more: readonly MoreService[] = [],
 ): Promise<AsyncDisposable> {
   const { socketPath } = options;
-  const why = await freeSocketPath(socketPath);
-  if (why !== undefined) throw socketRefused(socketPath, why);
   const server = new Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
@@ -40,13 +39,12 @@ export async function serveCri(
   server.addService(RuntimeServiceService, runtimeService(engine, { ...options, closing: closing.signal }));
   server.addService(ImageServiceService, imageService(engine, options));
   for (const { definition, implementation } of more) server.addService(definition, implementation);
-  const umask = process.umask(0o177); // the socket is born 0600
   try {
-    await bind(server, socketPath);
-  } finally {
-    process.umask(umask);
+    await listenAlone({ socketPath, field: SOCKET_FIELD }, async () => await bind(server, socketPath));
+  } catch (error) {
+    if (!(error instanceof SocketPathTaken)) throw error;
+    throw new VmletError({ code: "CONFIG_INVALID", path: socketPath, field: SOCKET_FIELD }, error.message);
   }
-  await chmod(socketPath, 0o600);
   return {
     async [Symbol.asyncDispose]() {
       closing.abort();
@@ -54,10 +52,6 @@ export async function serveCri(
       await rm(socketPath, { force: true });
     },
   };
-}
-
-function socketRefused(path: string, why: string): VmletError {
-  return new VmletError({ code: "CONFIG_INVALID", path, field: "socketPath" }, `socketPath: ${path} ${why}`);
 }
 
 async function bind(server: Server, socketPath: string): Promise<void> {

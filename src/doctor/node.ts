@@ -2,12 +2,11 @@
 
 import { constants } from "node:fs";
 import { access, readdir, readFile, stat, statfs } from "node:fs/promises";
-import { createConnection } from "node:net";
 import { delimiter, join } from "node:path";
+import { isServed } from "../lib/socket-path.ts";
 import { type Run, run } from "../lib/spawn.ts";
 
 const MAX_FILE_BYTES = 1 << 20;
-const CONNECT_LIMIT_MS = 2_000;
 
 export interface Node {
   readonly run: Run;
@@ -39,7 +38,7 @@ export const thisNode: Node = {
       () => undefined,
     ),
   space,
-  answers,
+  answers: isServed,
   program: async (name) => {
     const folders = name.startsWith("/") ? [""] : (process.env["PATH"] ?? "").split(delimiter);
     for (const folder of folders) {
@@ -58,17 +57,4 @@ async function space(path: string): ReturnType<Node["space"]> {
   const found = await statfs(path).catch(() => undefined);
   if (found !== undefined) return { freeBytes: found.bavail * found.bsize, totalBytes: found.blocks * found.bsize };
   return path === "/" ? { freeBytes: 0, totalBytes: 0 } : await space(join(path, ".."));
-}
-
-async function answers(socketPath: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = createConnection(socketPath);
-  socket.setTimeout(CONNECT_LIMIT_MS);
-  socket
-    .on("connect", () => resolve(true))
-    .on("error", () => resolve(false))
-    .on("timeout", () => resolve(false));
-  const answer = await promise;
-  socket.destroy();
-  return answer;
 }

@@ -1,8 +1,7 @@
 // The socket that the kubelet's runtime endpoint names: gRPC on HTTP/2, every method there is and will be.
 
-import { chmod } from "node:fs/promises";
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import { freeSocketPath } from "../lib/socket-path.ts";
+import { listenAlone } from "../lib/socket-path.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Calls } from "./calls.ts";
 import { CODE, Deframer, RpcError, timeoutMsOf } from "./grpc.ts";
@@ -22,8 +21,6 @@ export interface RouterServerParts {
 
 /** Serves until disposed. The socket is root's alone, as the runtimes' are. */
 export async function serveRouter(socketPath: string, parts: RouterServerParts): Promise<AsyncDisposable> {
-  const why = await freeSocketPath(socketPath);
-  if (why !== undefined) throw new Error(`router.socketPath: ${socketPath} ${why}`);
   const sessions = new Set<ServerHttp2Session>();
   const closing = new AbortController();
   const server = createServer({ settings: { initialWindowSize: WINDOW_BYTES } });
@@ -33,15 +30,11 @@ export async function serveRouter(socketPath: string, parts: RouterServerParts):
     session.setLocalWindowSize(WINDOW_BYTES * 4);
   });
   server.on("stream", (stream, headers) => void serveCall(stream as ServerHttp2Stream, headers, closing.signal, parts));
-  const umask = process.umask(0o177); // born 0600
-  try {
+  await listenAlone({ socketPath, field: "router.socketPath" }, async () => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject).listen(socketPath, resolve);
     await promise;
-  } finally {
-    process.umask(umask);
-  }
-  await chmod(socketPath, 0o600);
+  });
   return {
     async [Symbol.asyncDispose]() {
       const { promise, resolve } = Promise.withResolvers<void>();
