@@ -2,16 +2,23 @@
 
 import {
   type ClientHttp2Session,
-  type ClientHttp2Stream,
   connect,
   constants,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from "node:http2";
 import { createConnection } from "node:net";
-import { CODE, Deframer, frame, RpcError, statusOf } from "./grpc.ts";
+import { status } from "@grpc/grpc-js";
+import { Exchange, type ExchangeOptions } from "./exchange.ts";
+import { Deframer, RpcError, statusOf } from "./grpc.ts";
 
 const WINDOW_BYTES = 1 << 20;
+
+export interface Opening extends Pick<ExchangeOptions, "onHeaders"> {
+  readonly path: string;
+  /** The caller's headers. */
+  readonly metadata: IncomingHttpHeaders;
+}
 
 export class Backend implements Disposable {
   readonly name: string;
@@ -23,10 +30,9 @@ export class Backend implements Disposable {
     this.socketPath = socketPath;
   }
 
-  /** Opens a call; what goes wrong with the connection is the stream's error. `metadata` is the caller's headers. */
-  open(path: string, metadata: IncomingHttpHeaders): ClientHttp2Stream {
+  open({ path, metadata, onHeaders }: Opening, signal: AbortSignal): Exchange {
     const stream = this.#connected().request(headersFor(path, metadata), { endStream: false });
-    return stream.on("error", () => {}); // whoever reads it gets it; nobody may be reading any more
+    return new Exchange(stream, { onHeaders, unavailable: (error) => this.unavailable(error) }, signal);
   }
 
   /** A call with one message, answered by messages. @throws RpcError, UNAVAILABLE where nobody is there. */
@@ -36,36 +42,19 @@ export class Backend implements Disposable {
     metadata: IncomingHttpHeaders,
     signal: AbortSignal,
   ): AsyncGenerator<Buffer> {
-    const stream = this.open(path, metadata);
-    const cancel = (): void => stream.close(constants.NGHTTP2_CANCEL);
-    signal.addEventListener("abort", cancel, { once: true });
-    let ended: IncomingHttpHeaders | undefined;
-    const note = (headers: IncomingHttpHeaders): void => {
-      if (headers["grpc-status"] !== undefined) ended = headers;
-    };
-    stream.on("response", note).on("trailers", note);
-    try {
-      if (signal.aborted) cancel();
-      stream.end(frame(request));
-      const deframer = new Deframer();
-      for await (const chunk of stream) yield* deframer.push(chunk as Buffer);
-      signal.throwIfAborted();
-      if (ended === undefined || deframer.isMidMessage) throw new Error("the answer ended before its status");
-      const { code, details } = statusOf(ended);
-      if (code !== CODE.OK) throw new RpcError(code, details);
-    } catch (error) {
-      signal.throwIfAborted();
-      throw error instanceof RpcError ? error : this.unavailable(error);
-    } finally {
-      signal.removeEventListener("abort", cancel);
-      cancel();
-    }
+    using exchange = this.open({ path, metadata }, signal);
+    exchange.send(request);
+    const deframer = new Deframer();
+    for await (const chunk of exchange.bytes()) yield* deframer.push(chunk);
+    const { code, details } = statusOf(exchange.status);
+    if (deframer.isMidMessage) throw this.unavailable(new Error("the answer ended within a message"));
+    if (code !== status.OK) throw new RpcError(code, details);
   }
 
   /** What a caller is told when this runtime does not answer. */
   unavailable(error: unknown): RpcError {
     const text = `${this.name} runtime at ${this.socketPath} does not answer: ${rootOf(error)}`;
-    return new RpcError(CODE.UNAVAILABLE, text, { cause: error });
+    return new RpcError(status.UNAVAILABLE, text, { cause: error });
   }
 
   [Symbol.dispose](): void {

@@ -1,11 +1,12 @@
 // What becomes of a call: one runtime's, both runtimes', or remembered.
 
+import { status } from "@grpc/grpc-js";
 import { backoff, sleepMs } from "../lib/backoff.ts";
 import { singleFlight } from "../lib/single-flight.ts";
 import { type ChooseOptions, type ChoosingRoute, choose, type Runtimes } from "./choose.ts";
 import { messageOf, partsAt, textAt } from "./fields.ts";
 import { type Call, forward } from "./forward.ts";
-import { CODE, frame, RpcError } from "./grpc.ts";
+import { frame, RpcError } from "./grpc.ts";
 import { isChange, isCreation, learnChange } from "./learn.ts";
 import { type Route, routeOf } from "./methods.ts";
 import type { Reply } from "./reply.ts";
@@ -28,9 +29,9 @@ export interface Asked extends Call {
 export class Calls {
   readonly #runtimes: Runtimes;
   readonly #options: ChooseOptions;
-  /** Closed when the router stops. */
   readonly #learnAll: () => Promise<void>;
 
+  /** @param closing Aborted when the router stops. */
   constructor(runtimes: Runtimes, options: ChooseOptions, closing: AbortSignal) {
     this.#runtimes = runtimes;
     this.#options = options;
@@ -98,7 +99,7 @@ export class Calls {
 
   /** A pod of one runtime with an image of the other. */
   #withRemedy(error: unknown, runtime: Runtime, path: string, request: Uint8Array): unknown {
-    if (!(error instanceof RpcError) || error.code !== CODE.NOT_FOUND || routeOf(path)?.by !== "id") return error;
+    if (!(error instanceof RpcError) || error.code !== status.NOT_FOUND || routeOf(path)?.by !== "id") return error;
     const image = textAt(request, ...CONTAINER_IMAGE_PATH);
     if (image === "") return error;
     const isMachine = runtime === this.#runtimes.machines;
@@ -118,7 +119,7 @@ export class Calls {
       machines.list(question, signal).catch((error: unknown) => {
         signal.throwIfAborted();
         if (!(error instanceof RpcError)) throw error;
-        return error.code === CODE.UNIMPLEMENTED ? [] : machines.remembered(question); // containers must not suffer
+        return error.code === status.UNIMPLEMENTED ? [] : machines.remembered(question); // containers must not suffer
       }),
     ]);
     const messages = [...first, ...second];

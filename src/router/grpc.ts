@@ -1,25 +1,13 @@
 // gRPC over HTTP/2, as far as a router speaks it: messages in their frames, statuses in trailers, deadlines in a header.
 
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http2";
+import { status } from "@grpc/grpc-js";
 
 /** The kubelet's and containerd's limit for one message. */
 const MAX_MESSAGE_BYTES = 16 << 20;
 /** The status travels in a header, which must stay small. */
 const MAX_DETAILS_CHARS = 4096;
 const PREFIX_BYTES = 5;
-
-export const CODE = {
-  OK: 0,
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  RESOURCE_EXHAUSTED: 8,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-} as const;
 
 /** A call that ended with something else than OK. */
 export class RpcError extends Error {
@@ -71,10 +59,10 @@ export class Deframer {
     if (this.#bytes < PREFIX_BYTES) return undefined;
     if ((this.#chunks[0] as Buffer).length < PREFIX_BYTES) this.#chunks = [Buffer.concat(this.#chunks)];
     const head = this.#chunks[0] as Buffer;
-    if (head.readUInt8(0) !== 0) throw new RpcError(CODE.UNIMPLEMENTED, "vmlet router takes no compressed messages");
+    if (head.readUInt8(0) !== 0) throw new RpcError(status.UNIMPLEMENTED, "vmlet router takes no compressed messages");
     const length = head.readUInt32BE(1);
     if (length > MAX_MESSAGE_BYTES)
-      throw new RpcError(CODE.RESOURCE_EXHAUSTED, `a message of ${length} bytes, limit ${MAX_MESSAGE_BYTES}`);
+      throw new RpcError(status.RESOURCE_EXHAUSTED, `a message of ${length} bytes, limit ${MAX_MESSAGE_BYTES}`);
     return PREFIX_BYTES + length;
   }
 }
@@ -88,15 +76,15 @@ export function timeoutMsOf(headers: IncomingHttpHeaders): number | undefined {
 
 export function trailersOf(code: number, details = ""): OutgoingHttpHeaders {
   const text = details.length <= MAX_DETAILS_CHARS ? details : `${details.slice(0, MAX_DETAILS_CHARS - 1)}…`;
-  const status = { "grpc-status": String(code) };
-  return text === "" ? status : { ...status, "grpc-message": encodeURI(text.toWellFormed()) };
+  const ending = { "grpc-status": String(code) };
+  return text === "" ? ending : { ...ending, "grpc-message": encodeURI(text.toWellFormed()) };
 }
 
 /** How a call ended, out of its trailers (or out of its headers, where there is nothing but a status). */
 export function statusOf(trailers: IncomingHttpHeaders): { readonly code: number; readonly details: string } {
-  const code = Number(trailers["grpc-status"] ?? CODE.UNKNOWN);
+  const code = Number(trailers["grpc-status"] ?? status.UNKNOWN);
   return {
-    code: Number.isInteger(code) ? code : CODE.UNKNOWN,
+    code: Number.isInteger(code) ? code : status.UNKNOWN,
     details: decoded(String(trailers["grpc-message"] ?? "")),
   };
 }

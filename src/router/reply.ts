@@ -2,12 +2,13 @@
 
 import { once } from "node:events";
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import { CODE, frame, RpcError, trailersOf } from "./grpc.ts";
+import { status } from "@grpc/grpc-js";
+import { frame, RpcError, trailersOf } from "./grpc.ts";
 
 /** How it ended, for metrics; the caller has the same in its trailers. */
 export class Reply {
   readonly #stream: ServerHttp2Stream;
-  #trailers: OutgoingHttpHeaders = trailersOf(CODE.INTERNAL, "the router ended the call without a status");
+  #trailers: OutgoingHttpHeaders = trailersOf(status.INTERNAL, "the router ended the call without a status");
   #code: number | undefined;
 
   constructor(stream: ServerHttp2Stream) {
@@ -30,26 +31,29 @@ export class Reply {
   async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
     this.begin();
     if (this.#stream.destroyed || this.#stream.write(bytes)) return;
-    await once(this.#stream, "drain", { signal });
+    await once(this.#stream, "drain", { signal }).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw new RpcError(status.CANCELLED, "the caller went away", { cause: error });
+    });
   }
 
   /** One or more messages and OK. */
   succeed(messages: readonly Uint8Array[]): void {
     this.begin();
     for (const message of messages) this.#stream.write(frame(message));
-    this.end(trailersOf(CODE.OK));
+    this.end(trailersOf(status.OK));
   }
 
   fail(error: unknown): void {
     const known = error instanceof RpcError ? error : undefined;
     const details = error instanceof Error ? error.message : String(error);
-    this.end(trailersOf(known?.code ?? CODE.INTERNAL, details));
+    this.end(trailersOf(known?.code ?? status.INTERNAL, details));
   }
 
   /** A status, in trailers, or in place of headers where there are none yet. Only the first time counts. */
   end(trailers: IncomingHttpHeaders | OutgoingHttpHeaders): void {
     if (this.#code !== undefined) return;
-    this.#code = Number(trailers["grpc-status"] ?? CODE.UNKNOWN);
+    this.#code = Number(trailers["grpc-status"] ?? status.UNKNOWN);
     this.#trailers = withoutPseudo(trailers);
     if (this.#stream.destroyed) return;
     if (this.#stream.headersSent) this.#stream.end();

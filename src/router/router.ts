@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { RouterConfig } from "../config/router.ts";
-import { backoff, sleepMs } from "../lib/backoff.ts";
+import { poll } from "../lib/backoff.ts";
 import type { Logger } from "../ports/logger.ts";
 import { serveMetrics } from "../telemetry/metrics-server.ts";
 import { Backend } from "./backend.ts";
@@ -56,9 +56,9 @@ export async function startRouter(options: RouterOptions, log: Logger): Promise<
 }
 
 async function learnOnce(runtime: Runtime, signal: AbortSignal): Promise<void> {
-  for (const pauseMs of backoff(AGAIN)) {
+  const learn = async (): Promise<true | undefined> => {
     await runtime.learn(signal);
-    if (!runtime.isDown) return;
-    await sleepMs(pauseMs, signal);
-  }
+    return runtime.isDown ? undefined : true;
+  };
+  await poll(learn, AGAIN, signal);
 }

@@ -1,9 +1,10 @@
 // One runtime as the router uses it: asked within a limit, remembered where it does not answer.
 
 import type { IncomingHttpHeaders } from "node:http2";
+import { status } from "@grpc/grpc-js";
 import type { Logger } from "../ports/logger.ts";
 import type { Backend } from "./backend.ts";
-import { CODE, RpcError } from "./grpc.ts";
+import { RpcError } from "./grpc.ts";
 import { type Kind, LIST_PATH } from "./methods.ts";
 import type { SavedMirror } from "./mirror-file.ts";
 
@@ -87,7 +88,7 @@ export class Runtime {
       return messages;
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof RpcError) || error.code !== CODE.UNAVAILABLE) throw error;
+      if (!(error instanceof RpcError) || error.code !== status.UNAVAILABLE) throw error;
       return this.remembered(question);
     }
   }
@@ -151,8 +152,8 @@ export class Runtime {
       return messages;
     } catch (error) {
       if (!signal.aborted && error instanceof RpcError) {
-        if (error.code !== CODE.UNAVAILABLE) this.#isLate = false;
-        this.#note(error.code === CODE.UNAVAILABLE);
+        if (error.code !== status.UNAVAILABLE) this.#isLate = false;
+        this.#note(error.code === status.UNAVAILABLE);
       }
       throw error;
     }

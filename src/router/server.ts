@@ -1,10 +1,11 @@
 // The socket that the kubelet's runtime endpoint names: gRPC on HTTP/2, every method there is and will be.
 
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { status } from "@grpc/grpc-js";
 import { listenAlone } from "../lib/socket-path.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Calls } from "./calls.ts";
-import { CODE, Deframer, RpcError, timeoutMsOf } from "./grpc.ts";
+import { Deframer, RpcError, timeoutMsOf } from "./grpc.ts";
 import { routeOf } from "./methods.ts";
 import { Reply } from "./reply.ts";
 
@@ -41,7 +42,7 @@ export async function serveRouter(socketPath: string, parts: RouterServerParts):
       server.close(() => resolve()); // takes the socket away, too
       for (const session of sessions) session.close();
       const force = setTimeout(() => {
-        closing.abort(new RpcError(CODE.UNAVAILABLE, "the router is stopping"));
+        closing.abort(new RpcError(status.UNAVAILABLE, "the router is stopping"));
         for (const session of sessions) session.destroy();
       }, DRAIN_LIMIT_MS);
       await promise;
@@ -62,14 +63,14 @@ async function serveCall(
   const ending = new AbortController();
   const end = (code: number, details: string): void => ending.abort(new RpcError(code, details));
   stream.on("error", () => {}); // how it ends is told by its close
-  stream.on("close", () => end(CODE.CANCELLED, "the caller went away"));
+  stream.on("close", () => end(status.CANCELLED, "the caller went away"));
   const onClosing = (): void => ending.abort(closing.reason);
   closing.addEventListener("abort", onClosing);
   const timeoutMs = timeoutMsOf(headers);
   const timer =
     timeoutMs === undefined
       ? undefined
-      : setTimeout(end, timeoutMs, CODE.DEADLINE_EXCEEDED, `the runtime did not answer within ${timeoutMs} ms`);
+      : setTimeout(end, timeoutMs, status.DEADLINE_EXCEEDED, `the runtime did not answer within ${timeoutMs} ms`);
   const { signal } = ending;
   try {
     const route = routeOf(path);
@@ -82,7 +83,7 @@ async function serveCall(
   } finally {
     clearTimeout(timer);
     closing.removeEventListener("abort", onClosing);
-    ended(reply.code ?? CODE.CANCELLED);
+    ended(reply.code ?? status.CANCELLED);
   }
 }
 
@@ -96,5 +97,5 @@ async function readRequest(stream: ServerHttp2Stream, signal: AbortSignal): Prom
     return message;
   }
   signal.throwIfAborted();
-  throw new RpcError(CODE.INTERNAL, "the call ended before its message");
+  throw new RpcError(status.INTERNAL, "the call ended before its message");
 }
