@@ -1,7 +1,7 @@
 // The ways into guests as one: by ssh where the guest serves it, else by its agent, unless the pod wants one of them. While
 // a guest boots, commands wait for the first way that opens.
 
-import { backoff, sleepMs } from "../../lib/backoff.ts";
+import { poll } from "../../lib/backoff.ts";
 import { VmletError } from "../../model/failure.ts";
 import type { GuestCommand, GuestExec, GuestStreams, GuestTarget } from "../../ports/guest-exec.ts";
 import { isClosed, needsSsh } from "./ways.ts";
@@ -16,15 +16,15 @@ const TRIES = { firstMs: 200, maxMs: 1_000 };
 export function autoExec(ways: Ways): GuestExec {
   return {
     async run(target, command, streams, signal) {
-      for (const pauseMs of backoff(TRIES)) {
+      const tryOnce = async (): Promise<number | undefined> => {
         try {
           return await runOnce(ways, target, command, streams, signal);
         } catch (error) {
           if (!isClosed(error) || Date.now() >= (target.bootsUntilMs ?? 0)) throw error;
+          return undefined;
         }
-        await sleepMs(pauseMs, signal);
-      }
-      throw new Error("unreachable: backoff never ends");
+      };
+      return await poll(tryOnce, TRIES, signal);
     },
   };
 }
