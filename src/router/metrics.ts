@@ -1,5 +1,6 @@
 // What Prometheus is told of the router.
 
+import { status } from "@grpc/grpc-js";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { addProcessMetrics } from "../telemetry/process-metrics.ts";
 import { routeOf } from "./methods.ts";
@@ -40,7 +41,10 @@ export class RouterMetrics {
   readonly callBegan = (path: string): ((code: number) => void) => {
     const startedAtMs = performance.now();
     const method = routeOf(path) === undefined ? "other" : nameOf(path);
-    return (code) => this.#seconds.observe({ method, code: String(code) }, (performance.now() - startedAtMs) / 1000);
+    return (code) => {
+      const named = status[code] ?? "UNKNOWN"; // a runtime may say any number
+      this.#seconds.observe({ method, code: named }, (performance.now() - startedAtMs) / 1000);
+    };
   };
 
   readonly onStale = (runtime: string, path: string): void => this.#stale.inc({ runtime, method: nameOf(path) });
