@@ -1,6 +1,5 @@
 // ExecSync: one command in the guest, to its end.
 
-import { invalid } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
 import type { GuestOutput } from "../ports/guest-exec.ts";
 import { guestArgvOf, guestTargetOf } from "./guest-target.ts";
@@ -17,7 +16,6 @@ export async function execSync(
   command: { readonly argv: readonly string[]; readonly limitMs?: number },
   signal: AbortSignal,
 ): Promise<GuestOutput> {
-  if (command.argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
   const argv = guestArgvOf(parts, machineId, command.argv);
   return await parts.guests.capture(guestTargetOf(parts, machineId), { ...command, argv }, signal);
 }

@@ -1,19 +1,23 @@
 // How to get into the guest of a machine.
 
 import { EXEC_USER_ANNOTATION } from "../model/annotations.ts";
-import { VmletError } from "../model/failure.ts";
+import { invalid, VmletError } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
 import { RUN_AS_PATH } from "../model/run-as.ts";
 import type { GuestTarget } from "../ports/guest-exec.ts";
 import type { Parts } from "./parts.ts";
 import { annotationsOf } from "./plan-machine.ts";
 
-/** What is run in the guest when that is asked for: as the user of the pod's security context, unless an annotation names one. */
+/**
+ * What is run in the guest when that is asked for: as the user of the pod's security context, unless an annotation names one.
+ * @throws SPEC_INVALID MACHINE_NOT_FOUND
+ */
 export function guestArgvOf(
   { pods }: Pick<Parts, "pods">,
   machineId: MachineId,
   argv: readonly string[],
 ): readonly string[] {
+  if (argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
   const { podId, spec } = pods.machine(machineId).facts;
   const isNamed = EXEC_USER_ANNOTATION in pods.pod(podId).facts.spec.annotations;
   return spec.runAs === undefined || isNamed ? argv : [RUN_AS_PATH, ...argv];

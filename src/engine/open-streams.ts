@@ -1,6 +1,6 @@
 // Exec, attach and port-forward: where a client may open its stream, and how long the stream makes sense.
 
-import { invalid, VmletError } from "../model/failure.ts";
+import { VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { StreamsWanted } from "../ports/streaming.ts";
 import { guestArgvOf, guestTargetOf } from "./guest-target.ts";
@@ -13,9 +13,8 @@ export async function openExec(
   { argv, wanted }: { readonly argv: readonly string[]; readonly wanted: StreamsWanted },
   signal: AbortSignal,
 ): Promise<string> {
-  if (argv.length === 0) throw invalid("cmd", "is empty: there is nothing to run");
-  const target = guestTargetOf(parts, machineId);
-  return await parts.streaming.exec({ target, argv: guestArgvOf(parts, machineId, argv), wanted }, signal);
+  const inGuest = guestArgvOf(parts, machineId, argv);
+  return await parts.streaming.exec({ target: guestTargetOf(parts, machineId), argv: inGuest, wanted }, signal);
 }
 
 /** A URL. @throws MACHINE_NOT_FOUND; WRONG_STATE for a machine that does not run */
