@@ -16,7 +16,7 @@ import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
 import { openImageStore } from "./images/store.ts";
-import { createCgroupLookup } from "./kernel/cgroups.ts";
+import { cgroupDriverOf, createCgroupLookup, SYSTEMD_PATH } from "./kernel/cgroups.ts";
 import { createHostFiles } from "./kernel/host-files.ts";
 import { createMeter } from "./kernel/meter.ts";
 import { createNetns } from "./kernel/netns.ts";
@@ -99,7 +99,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     imageStoreBytes: async () => (await images.usage()).usedBytes,
   });
   await recoverIfPossible(living, log, signal); // before anyone may call
-  const cgroupDriver = config.cgroupDriver === "auto" ? cgroupDriverOfNode() : config.cgroupDriver;
+  const cgroupDriver = cgroupDriverOf(config.cgroupDriver, { hasSystemd: existsSync(SYSTEMD_PATH) });
   const { socketPath } = config;
   const effectiveConfig = redact(config);
   const serveOptions = { socketPath, cgroupDriver, effectiveConfig, log: log.child("cri"), observer: metrics };
@@ -142,10 +142,6 @@ function streamingOptions({ streaming, logLevel }: Config): StartOptions {
   const { listen, certificatePath, keyPath, idleMs, creationMs } = streaming;
   const hasTls = certificatePath !== undefined && keyPath !== undefined;
   return { ...listen, ...(hasTls ? { tls: { certificatePath, keyPath } } : {}), idleMs, creationMs, logLevel };
-}
-
-function cgroupDriverOfNode(): "systemd" | "cgroupfs" {
-  return existsSync("/run/systemd/system") ? "systemd" : "cgroupfs";
 }
 
 function logProgress(log: Logger): (progress: PullProgress) => void {

@@ -12,6 +12,18 @@ export function createCgroupLookup(mountsPath = "/proc/self/mounts"): (cgroupPat
   return (cgroupPath) => roots.length > 0 && roots.every((root) => existsSync(join(root, cgroupPath)));
 }
 
+/** There where systemd is the init. */
+export const SYSTEMD_PATH = "/run/systemd/system";
+
+/** What is set, or, by itself, systemd where it is the init. */
+export function cgroupDriverOf(
+  setting: "auto" | "systemd" | "cgroupfs",
+  { hasSystemd }: { readonly hasSystemd: boolean },
+): "systemd" | "cgroupfs" {
+  if (setting !== "auto") return setting;
+  return hasSystemd ? "systemd" : "cgroupfs";
+}
+
 /** Mount points out of lines such as `cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0`. */
 export function cgroupRoots(mounts: string): string[] {
   const lines = mounts.split("\n").map((line) => line.split(" "));
