@@ -4,7 +4,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 
 interface Suite {
   readonly name: string;
@@ -19,7 +19,8 @@ interface Suite {
 
 interface Count {
   readonly passed: number;
-  readonly failed: number;
+  /** What failed, and the first line of why. */
+  readonly failed: readonly string[];
   readonly skipped: readonly string[];
 }
 
@@ -63,7 +64,7 @@ function suites(): Suite[] {
 }
 
 async function runSuite(suite: Suite): Promise<Count> {
-  if (suite.skip !== undefined) return { passed: 0, failed: 0, skipped: [`${suite.name}: ${suite.skip}`] };
+  if (suite.skip !== undefined) return { passed: 0, failed: [], skipped: [`${suite.name}: ${suite.skip}`] };
   const reportPath = join(REPORT_FOLDER_PATH, `${suite.name}.json`);
   await rm(reportPath, { force: true });
   const argv = suite.vitest === true ? [...suite.argv, `--outputFile.json=${reportPath}`] : suite.argv;
@@ -73,7 +74,7 @@ async function runSuite(suite: Suite): Promise<Count> {
 
 const oneOf = (exitCode: number): Count => ({
   passed: exitCode === 0 ? 1 : 0,
-  failed: exitCode === 0 ? 0 : 1,
+  failed: exitCode === 0 ? [] : [`exit code ${exitCode}`],
   skipped: [],
 });
 
@@ -102,26 +103,42 @@ async function runToEnd(argv: readonly string[], limitMs: number): Promise<numbe
 
 interface Report {
   readonly testResults: readonly {
-    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly TestResult[];
   }[];
 }
+
+interface TestResult {
+  readonly fullName: string;
+  readonly status: string;
+  readonly failureMessages: readonly string[];
+}
+
+const firstLine = (text: string | undefined): string => text?.trimStart().split("\n", 1)[0] ?? "";
 
 async function countOf(reportPath: string, exitCode: number): Promise<Count> {
   let report: Report;
   try {
     report = JSON.parse(await readFile(reportPath, "utf8")) as Report;
   } catch {
-    return { passed: 0, failed: 1, skipped: [] }; // it died before it could tell
+    return { passed: 0, failed: [`it died before it could tell, exit code ${exitCode}`], skipped: [] };
   }
   const tests = report.testResults.flatMap((file) => file.assertionResults);
-  const having = (...statuses: string[]): string[] =>
-    tests.filter((test) => statuses.includes(test.status)).map((test) => test.fullName.trim());
-  const failed = having("failed").length;
+  const having = (...statuses: string[]): TestResult[] => tests.filter(({ status }) => statuses.includes(status));
+  const failed = having("failed").map((test) => `${test.fullName.trim()}: ${firstLine(test.failureMessages[0])}`);
+  // A file that cannot be loaded or set up fails without any test of it; an error outside of any test fails the run alone.
+  for (const file of report.testResults) {
+    if (file.status === "failed" && !file.assertionResults.some(({ status }) => status === "failed"))
+      failed.push(`${relative(REPO_PATH, file.name)}: ${firstLine(file.message)}`);
+  }
+  if (failed.length === 0 && exitCode !== 0)
+    failed.push(`an error outside of any test, exit code ${exitCode}: see above`);
   return {
     passed: having("passed").length,
-    // A file that cannot be loaded, or an error outside of any test, fails the run and no test.
-    failed: failed === 0 && exitCode !== 0 ? 1 : failed,
-    skipped: having("pending", "skipped", "todo", "disabled"),
+    failed,
+    skipped: having("pending", "skipped", "todo", "disabled").map(({ fullName }) => fullName.trim()),
   };
 }
 
@@ -135,11 +152,12 @@ for (const suite of suites().filter(({ name }) => only.length === 0 || only.incl
   const count = await runSuite(suite);
   const tookSeconds = Math.round((performance.now() - startedMs) / 1000);
   const over = tookSeconds > suite.budgetSeconds ? ", OVER BUDGET" : "";
-  const counts = `${count.passed} passed, ${count.failed} failed, ${count.skipped.length} skipped`;
+  const counts = `${count.passed} passed, ${count.failed.length} failed, ${count.skipped.length} skipped`;
   summary.push(`${suite.name.padEnd(14)} ${counts}; ${tookSeconds} s of ${suite.budgetSeconds} s${over}`);
+  for (const failure of count.failed) summary.push(`${" ".repeat(15)}FAILED ${failure}`);
   for (const reason of count.skipped) summary.push(`${" ".repeat(15)}SKIPPED ${reason}`);
   total.passed += count.passed;
-  total.failed += count.failed;
+  total.failed += count.failed.length;
   total.skipped += count.skipped.length;
 }
 say(`\n=== summary\n${summary.join("\n")}\n`);
