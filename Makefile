@@ -45,8 +45,10 @@ node-down: ## its pods and everything of it removed
 	@tools/setup npm
 	@$(NODE) test/node/down.ts
 
+bench: SETUP = registry crilatency
+conformance: SETUP = critest
 bench conformance chart: ## measurements; critest; helm lint and render
-	@tools/setup packages npm go $(filter critest,$(@:conformance=critest))
+	@tools/setup packages npm go $(SETUP)
 	@tools/suite $@
 
 .PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart

@@ -1,5 +1,6 @@
 // make bench: what vmlet costs beside the same work by hand, in one run and in turns. Prints a table and writes
-// bench/results/latest.json. VMLET_BENCH_QUICK=1: few runs of each. An argument names one part: life, lists, logs, pulls or streams.
+// bench/results/latest.json. VMLET_BENCH_QUICK=1: few runs of each. An argument names one part: life, lists, logs, pulls, router or
+// streams.
 
 import { REPO_PATH } from "../test/node/layout.ts";
 import { startTestNode } from "../test/node/test-node.ts";
@@ -8,10 +9,18 @@ import { lifeRows } from "./rows/life.ts";
 import { listRows } from "./rows/lists.ts";
 import { logRows } from "./rows/logs.ts";
 import { pullsRows } from "./rows/pulls.ts";
+import { routerRows } from "./rows/router.ts";
 import { streamRows } from "./rows/streams.ts";
 import { printTable, type Row, writeResults } from "./table.ts";
 
-const PARTS = { pulls: pullsRows, lists: listRows, logs: logRows, life: lifeRows, streams: streamRows } as const;
+const PARTS = {
+  pulls: pullsRows,
+  lists: listRows,
+  logs: logRows,
+  life: lifeRows,
+  streams: streamRows,
+  router: routerRows,
+} as const;
 
 const signal = AbortSignal.timeout(1_800_000);
 const startedMs = performance.now();

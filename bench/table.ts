@@ -82,7 +82,7 @@ function judged(value: number, target: Target): Pick<Row, "target" | "met" | "wh
 }
 
 /** Each value is one that was measured: no interpolation. */
-function quantile(values: readonly number[], q: number): number {
+export function quantile(values: readonly number[], q: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const found = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))];
   if (found === undefined) throw new Error("a quantile of nothing");

@@ -1,11 +1,11 @@
 // The daemon as it is from outside while it works: its memory, how late its timers run, how long a list takes.
 
-import { readFile } from "node:fs/promises";
 import { setTimeout as after } from "node:timers/promises";
 import { ListContainersRequest } from "../../src/gen/runtime.ts";
 import { scrape } from "../../test/node/metrics.ts";
 import type { TestNode } from "../../test/node/test-node.ts";
 import { timed } from "../bench.ts";
+import { residentMiB } from "../memory.ts";
 
 /** Seldom enough to leave the daemon to its work. */
 const LOOK_EVERY_MS = 50;
@@ -71,10 +71,4 @@ export class DaemonWatch {
     }
     return timers;
   }
-}
-
-async function residentMiB(pid: number): Promise<number> {
-  const kiB = /^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1];
-  if (kiB === undefined) throw new Error(`process ${pid} tells no VmRSS`);
-  return Number(kiB) / 1024;
 }

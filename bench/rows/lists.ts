@@ -17,6 +17,7 @@ import { VmPod } from "../../test/integration/e2e/vm-pod.ts";
 import { type CriClient, connectCri } from "../../test/node/cri-client.ts";
 import { poll } from "../../test/node/poll.ts";
 import { type Bench, timed } from "../bench.ts";
+import { inLanes } from "../lanes.ts";
 import { type Row, rowOf } from "../table.ts";
 
 interface Call {
@@ -27,8 +28,6 @@ interface Call {
   readonly bytes: (cri: CriClient) => Promise<Uint8Array>;
 }
 
-/** Pods that are made at one time. */
-const LANES = 4;
 const BASELINE = "an empty grpc-js handler, same bytes";
 
 export async function listRows(bench: Bench, signal: AbortSignal): Promise<Row[]> {
@@ -130,14 +129,4 @@ async function serveAnswers(
   );
   const parts = undo.move();
   return { cri, [Symbol.asyncDispose]: async () => await parts.disposeAsync() };
-}
-
-/** All are tried; rejects with the first failure. */
-async function inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const waiting = [...items];
-  const lane = async (): Promise<void> => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
-  };
-  const results = await Promise.allSettled(Array.from({ length: LANES }, lane));
-  for (const result of results) if (result.status === "rejected") throw result.reason;
 }
