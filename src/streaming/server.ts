@@ -31,8 +31,8 @@ export interface StreamingServer extends AsyncDisposable {
   urlFor(ticket: Ticket): string;
 }
 
-/** Requests that are still to become sessions. */
-const HEADERS_LIMIT_MS = 10_000;
+/** Connections that are still to become sessions: for TLS's handshake, and again for the request. */
+const KNOCK_LIMIT_MS = 10_000;
 const MAX_HEADER_BYTES = 16 << 10;
 /** Far above what one node's clients open, far below what a process may. */
 const MAX_CONNECTIONS = 4_096;
@@ -122,16 +122,17 @@ function refusePlain(tokens: Tokens<Ticket>, request: IncomingMessage, response:
   response.writeHead(status, { Connection: "close", "Content-Type": "text/plain; charset=utf-8" }).end(`${message}\n`);
 }
 
-async function createHttpServer({ tls }: ListenOptions, onRequest: RequestListener): Promise<Server> {
+async function createHttpServer({ tls, creationMs }: ListenOptions, onRequest: RequestListener): Promise<Server> {
+  const limitMs = Math.min(KNOCK_LIMIT_MS, creationMs);
   const limits = {
-    headersTimeout: HEADERS_LIMIT_MS,
-    requestTimeout: HEADERS_LIMIT_MS,
+    headersTimeout: limitMs,
+    requestTimeout: limitMs,
     connectionsCheckingInterval: 1_000,
     maxHeaderSize: MAX_HEADER_BYTES,
   };
   if (tls === undefined) return createServer(limits, onRequest);
   const [cert, key] = await Promise.all([readFile(tls.certificatePath), readFile(tls.keyPath)]);
-  return createTlsServer({ ...limits, cert, key, minVersion: "TLSv1.2" }, onRequest);
+  return createTlsServer({ ...limits, cert, key, minVersion: "TLSv1.2", handshakeTimeout: limitMs }, onRequest);
 }
 
 async function start(server: Server, { host, port }: ListenOptions): Promise<void> {

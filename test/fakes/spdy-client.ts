@@ -1,6 +1,7 @@
 // The client's side of SPDY/3.1, as little of it as Kubernetes' clients use.
 
 import { request } from "node:http";
+import { request as requestByTls } from "node:https";
 import { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
 import {
@@ -29,9 +30,14 @@ export class Refused extends Error {
 }
 
 /** Resolves to the raw connection behind an upgrade. @throws Refused */
-export async function upgrade(url: string, headers: Record<string, string | string[]>): Promise<Duplex> {
+export async function upgrade(
+  url: string,
+  headers: Record<string, string | string[]>,
+  trust: { readonly ca?: string } = {},
+): Promise<Duplex> {
   const method = headers["Upgrade"] === "websocket" ? "GET" : "POST";
-  const asked = request(url, { method, headers: { Connection: "Upgrade", Upgrade: "SPDY/3.1", ...headers } });
+  const options = { method, headers: { Connection: "Upgrade", Upgrade: "SPDY/3.1", ...headers }, ...trust };
+  const asked = url.startsWith("https:") ? requestByTls(url, options) : request(url, options);
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
   asked.on("upgrade", (_response, socket, head) => {
     if (head.length > 0) socket.unshift(head);

@@ -5,13 +5,18 @@ import { randomBytes } from "node:crypto";
 import { Duplex } from "node:stream";
 import { upgrade } from "./spdy-client.ts";
 
-export async function connectTunnel(url: string, subprotocol: string): Promise<Duplex> {
-  const socket = await upgrade(url, {
+export async function connectTunnel(
+  url: string,
+  subprotocol: string,
+  trust: { readonly ca?: string } = {},
+): Promise<Duplex> {
+  const headers = {
     Upgrade: "websocket",
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": randomBytes(16).toString("base64"),
     "Sec-WebSocket-Protocol": subprotocol,
-  });
+  };
+  const socket = await upgrade(url, headers, trust);
   let unread = Buffer.alloc(0);
   const tunnel = new Duplex({
     read: () => socket.resume(),

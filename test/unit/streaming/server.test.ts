@@ -106,6 +106,15 @@ describe("a request", () => {
     }
   });
 
+  test("that never comes, or comes only half, costs its connection in time", async () => {
+    const { port } = new URL(await site.forwardUrl());
+    const [silent, slow] = [raw(port), raw(port)];
+    slow.write("POST /exec/x HTTP/1.1\r\nHost: x\r\n");
+    const startedAtMs = performance.now();
+    await Promise.all([silent, slow].map(closed));
+    expect(performance.now() - startedAtMs).toBeLessThan(5_000);
+  });
+
   test("that never ends, or has endless headers, costs its connection", async () => {
     const { port } = new URL(await site.forwardUrl());
     const bomb = raw(port);
