@@ -6,6 +6,8 @@ import type { Checkpoint, DiskTask, Reply, ReplyOf } from "./disk-task.ts";
 /** Shared memory of one download: enough to keep both threads busy. A block is a multiple of SPARSE_BYTES. */
 const BLOCK_BYTES = 256 * 1024;
 const BLOCKS = 4;
+/** What `write` may have taken and the disk not have yet. */
+export const IN_FLIGHT_BYTES = BLOCK_BYTES * BLOCKS;
 /** The thread needs next to nothing; V8 would give it gigabytes. */
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
 
@@ -17,7 +19,7 @@ interface Waiting {
 /** One file being written. Any failure is final. Dispose it to end its thread; the file stays. */
 export class DiskWriter implements AsyncDisposable {
   readonly #worker: Worker;
-  readonly #memory = new SharedArrayBuffer(BLOCK_BYTES * BLOCKS);
+  readonly #memory = new SharedArrayBuffer(IN_FLIGHT_BYTES);
   readonly #waiting: Waiting[] = [];
   /** Blocks by number, each free when its promise has resolved. */
   readonly #blocks: Promise<unknown>[] = Array.from({ length: BLOCKS }, async () => Promise.resolve());

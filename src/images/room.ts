@@ -1,6 +1,7 @@
 // Room for a download whose size on disk is not known when it begins: what is packed, or what nobody tells the length of.
 
 import type { Body } from "./byte-source.ts";
+import { IN_FLIGHT_BYTES } from "./disk-writer.ts";
 import { peek } from "./peek.ts";
 
 export interface Room {
@@ -30,9 +31,13 @@ export async function* withRoom(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const peeked = await peek(chunks, HEAD_BYTES);
   const ofDisk = fromBytes === 0 ? sizeByGpt(peeked.head) : 0;
-  await room.raise(Math.min(maxBytes, Math.max(toldBytes, ofDisk)));
+  let expectedBytes = Math.min(maxBytes, Math.max(toldBytes, ofDisk));
+  await room.raise(expectedBytes);
   for await (const chunk of peeked.chunks) {
-    if (room.leftBytes < chunk.length) await room.raise(chunk.length + AHEAD_BYTES);
+    expectedBytes -= chunk.length;
+    // What is in flight still counts as free where room is asked for: without it, that much too much would be written.
+    const atOnceBytes = chunk.length + IN_FLIGHT_BYTES;
+    if (expectedBytes < 0 && room.leftBytes < atOnceBytes) await room.raise(atOnceBytes + AHEAD_BYTES);
     yield chunk;
   }
 }
