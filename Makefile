@@ -47,8 +47,20 @@ node-down: ## its pods and everything of it removed
 
 bench: SETUP = registry crilatency
 conformance: SETUP = critest
-bench conformance chart: ## measurements; critest; helm lint and render
+bench conformance: ## measurements; critest
 	@tools/setup packages npm go $(SETUP)
 	@tools/suite $@
 
-.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart
+chart: ## the Helm chart: lint, every rendering against the Kubernetes API's types, goldens (UPDATE=1 writes them)
+	@tools/setup npm chartcheck
+	@$(NODE) charts/run.ts
+
+install: ## on this machine, without Kubernetes packaging; DESTDIR, PREFIX=/usr/local (docs/install.md)
+	@tools/setup npm
+	@packaging/install "$(or $(DESTDIR),/)" "$(or $(PREFIX),/usr/local)"
+
+image: ## the container image of the chart as an OCI archive, without docker: IMAGE=.cache/vmlet-image.tar
+	@tools/setup packages npm
+	@packaging/image/build "$(or $(IMAGE),.cache/vmlet-image.tar)"
+
+.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart install image

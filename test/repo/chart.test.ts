@@ -1,0 +1,42 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { z } from "zod";
+import { renderChartSchema } from "../../tools/chart-schema.ts";
+
+const read = (path: string): string => readFileSync(path, "utf8");
+
+test("charts/vmlet/values.schema.json is what the configuration's schema says", () => {
+  expect(renderChartSchema() === read("charts/vmlet/values.schema.json"), "stale: run npm run docs").toBe(true);
+});
+
+test("every value of the chart is in its schema, and the other way round", () => {
+  const schema = JSON.parse(read("charts/vmlet/values.schema.json"));
+  const values = Object.keys(parse(read("charts/vmlet/values.yaml")));
+  expect(Object.keys(schema.properties).toSorted()).toEqual([...values, "global"].toSorted());
+});
+
+test("the dashboard asks for metrics that there are", () => {
+  const dashboard = z
+    .object({ panels: z.array(z.object({ targets: z.array(z.object({ expr: z.string() })) })).min(5) })
+    .parse(JSON.parse(read("charts/vmlet/files/dashboard.json")));
+  const known = new Map(
+    [...read("docs/metrics.md").matchAll(/^\| `(\w+)` \| (\w+) \| ([^|]*) \|/gm)].map(
+      ([, name = "", type = "", labels = ""]) => [name, { type, labels }],
+    ),
+  );
+  for (const { expr } of dashboard.panels.flatMap(({ targets }) => targets)) {
+    const asked = [...expr.matchAll(/((?:vmlet|process)_\w+)\{/g)].map(([, name = ""]) => name);
+    expect(asked.length, expr).toBeGreaterThan(0);
+    for (const name of asked) {
+      const base = known.get(name) ?? known.get(name.replace(/_(bucket|count|sum)$/, ""));
+      expect(base, name).toBeDefined();
+      expect(base?.type === "histogram", name).toBe(/_(bucket|count|sum)$/.test(name));
+    }
+  }
+});
+
+test("chart and program have one version", () => {
+  const { version } = JSON.parse(read("package.json"));
+  expect(parse(read("charts/vmlet/Chart.yaml"))).toMatchObject({ version, appVersion: version });
+});

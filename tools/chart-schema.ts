@@ -1,0 +1,97 @@
+// npm run docs: charts/vmlet/values.schema.json. What is under `config` is what src/config takes; the rest is said here.
+
+import { writeFileSync } from "node:fs";
+import { z } from "zod";
+import { configSchema } from "../src/config/schema.ts";
+
+const name = () =>
+  z
+    .string()
+    .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/)
+    .max(63);
+const folder = () =>
+  z
+    .string()
+    .regex(/^\/[A-Za-z0-9._/-]+$/)
+    .max(200);
+const port = () => z.int().min(1).max(65_535);
+const labels = () => z.record(z.string(), z.string());
+const list = () => z.array(z.looseObject({}));
+const resources = () => z.strictObject({ requests: labels().optional(), limits: labels().optional() });
+
+const valuesSchema = z.strictObject({
+  image: z.strictObject({
+    repository: z.string().min(1),
+    tag: z.string(),
+    digest: z.string().regex(/^(sha256:[0-9a-f]{64})?$/),
+    pullPolicy: z.enum(["Always", "IfNotPresent", "Never"]),
+    pullSecrets: z.array(name()),
+  }),
+  nodeSelector: labels(),
+  tolerations: list(),
+  affinity: z.looseObject({}),
+  priorityClassName: z.string(),
+  kvm: z.enum(["auto", "required", "none"]),
+  config: z.any(), // see below
+  domainTemplates: z.record(z.string().regex(/^[a-z0-9-]{1,63}$/), z.string().min(1)),
+  runtimeClass: z.strictObject({
+    create: z.boolean(),
+    name: name(),
+    overhead: z.strictObject({ memory: z.string(), cpu: z.string().optional() }),
+    tolerations: list(),
+  }),
+  router: z.strictObject({
+    mode: z.enum(["install", "remove", "none"]),
+    kubeletUnit: z.string().regex(/^[\w@.-]+\.service$/),
+  }),
+  host: z.strictObject({
+    libvirtFolder: folder(),
+    programFolder: folder(),
+    kubeletFolder: folder(),
+    cniBinFolder: folder(),
+    cniConfigFolder: folder(),
+    cniFolders: z.array(folder()),
+  }),
+  metrics: z.strictObject({
+    address: z.string().regex(/^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\])$/),
+    port: port(),
+    routerPort: port(),
+    serviceMonitor: z.strictObject({ enabled: z.boolean(), interval: z.string(), labels: labels() }),
+    dashboard: z.strictObject({ enabled: z.boolean(), labels: labels() }),
+  }),
+  networkPolicy: z.strictObject({ enabled: z.boolean() }),
+  serviceAccount: z.strictObject({
+    create: z.boolean(),
+    name: z.union([name(), z.literal("")]),
+    annotations: labels(),
+  }),
+  resources: z.strictObject({ vmlet: resources(), libvirtd: resources() }),
+  test: z.strictObject({
+    enabled: z.boolean(),
+    image: z.string().min(1),
+    memory: z.string(),
+    timeoutSeconds: z.int().min(1),
+  }),
+  global: z.looseObject({}).optional(), // what a chart around this one may set
+});
+
+/** Helm's regular expressions are Go's, which have no look-ahead; vmlet itself checks those settings. */
+const GO_LACKS = /\(\?[=!<]/;
+
+export function renderChartSchema(): string {
+  const options: z.core.ToJSONSchemaParams = {
+    io: "input",
+    target: "draft-7",
+    unrepresentable: "any",
+    override: ({ jsonSchema }) => {
+      if (GO_LACKS.test(jsonSchema.pattern ?? "")) delete jsonSchema.pattern;
+    },
+  };
+  const { $schema: _, ...config } = z.toJSONSchema(configSchema, options);
+  const values = z.toJSONSchema(valuesSchema, options);
+  const properties = { ...values.properties, config };
+  return `${JSON.stringify({ ...values, properties }, null, 2)}\n`;
+}
+
+if (import.meta.main)
+  writeFileSync(new URL("../charts/vmlet/values.schema.json", import.meta.url), renderChartSchema());
