@@ -21,6 +21,14 @@ export interface TerminalSize {
   readonly rows: number;
 }
 
+/** Of one client's terminal, as it tells them. */
+export interface TerminalSizes {
+  /** Undefined before the first. */
+  readonly latest: TerminalSize | undefined;
+  /** From now on called with each newer one, in place of whoever was called before. */
+  listen(listener: (size: TerminalSize) => void): void;
+}
+
 export interface GuestCommand {
   /** At least one. Not a shell's: each item arrives as it is. */
   readonly argv: readonly string[];
@@ -34,8 +42,7 @@ export interface GuestStreams {
   readonly stdin?: Readable;
   readonly stdout?: Writable;
   readonly stderr?: Writable;
-  /** Of the terminal; the newest counts. */
-  readonly resizes?: AsyncIterable<TerminalSize>;
+  readonly sizes?: TerminalSizes;
 }
 
 /**

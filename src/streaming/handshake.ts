@@ -61,7 +61,8 @@ export async function openForward(
       const codec = name === undefined ? undefined : FORWARD_SUBPROTOCOLS.get(name);
       if (name === undefined) return refuseSubprotocol(socket, [TUNNEL, ...FORWARD_SUBPROTOCOLS.keys()]);
       if (codec === undefined) {
-        const tunnel = createWebSocketStream(await acceptWebSocket(request, socket, head, name));
+        const accepted = await acceptWebSocket(request, socket, head, name);
+        const tunnel = createWebSocketStream(accepted, { readableHighWaterMark: 1 }); // as of WebSocketChannels
         return openSpdyForward(tunnel, onPair, options);
       }
       if (ports.length === 0)

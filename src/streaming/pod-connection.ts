@@ -33,14 +33,15 @@ export async function connectPod({ host, port, client }: PodAddress, signal: Abo
   const buffers = Array.from({ length: BUFFERS }, () => Buffer.allocUnsafeSlow(BUFFER_BYTES));
   let turn = 0;
   let beingWritten = 0;
-  const socket = createConnection({
+  const options = {
     host,
     port,
     allowHalfOpen: true,
     noDelay: true,
+    writableHighWaterMark: 1, // one piece at a time waits here: Node counts bytes, and a client may send them one by one
     onread: {
       buffer: () => buffers[turn++ % BUFFERS] as Buffer,
-      callback: (bytes, buffer) => {
+      callback: (bytes: number, buffer: Uint8Array) => {
         beingWritten += 1;
         client.write((buffer as Buffer).subarray(0, bytes), () => {
           beingWritten -= 1; // they are done in the order in which they were read, so the next buffer is free now
@@ -49,7 +50,8 @@ export async function connectPod({ host, port, client }: PodAddress, signal: Abo
         return beingWritten < BUFFERS;
       },
     },
-  });
+  };
+  const socket: Socket = createConnection(options);
   socket.on("error", () => {}); // it may also come when nobody waits for anything any more
   const toClient = finished(socket, { writable: false }).then(async () => {
     client.end();

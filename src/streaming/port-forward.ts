@@ -20,10 +20,13 @@ const HALF_CLOSED_IDLE_MS = 1_000;
 
 /** Resolves when both are closed. Never rejects: the client is told what went wrong. */
 export async function forward(pair: ForwardPair, target: ForwardTarget, signal: AbortSignal): Promise<void> {
+  const left = new AbortController();
+  pair.data.once("close", () => left.abort());
   let pod: PodConnection;
   try {
-    pod = await connectToAny(pair, target.addresses, signal);
+    pod = await connectToAny(pair, target.addresses, AbortSignal.any([signal, left.signal]));
   } catch (error) {
+    if (left.signal.aborted) return pair.end(); // the client has reset it, and its next one must not find us waiting
     return pair.end(`cannot connect to port ${pair.port} of pod ${target.podId}: ${reasonOf(error)}`);
   }
   const drop = (): void => void pod.socket.destroy();

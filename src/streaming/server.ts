@@ -6,6 +6,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "../ports/logger.ts";
+import { Door } from "./door.ts";
 import type { SessionOptions } from "./session.ts";
 import { Tokens } from "./tokens.ts";
 
@@ -43,13 +44,15 @@ const PATH = /^\/(exec|attach|portforward)\/([A-Za-z0-9_-]{1,64})$/;
 export async function listen(options: ListenOptions, log: Logger): Promise<StreamingServer> {
   const tokens = new Tokens<Ticket>(() => performance.now());
   const sockets = new Set<Duplex>();
+  const door = new Door();
   const server = await createHttpServer(options, (request, response) => refusePlain(tokens, request, response));
   server.maxConnections = MAX_CONNECTIONS;
-  server.on("connection", (socket) => socket.setKeepAlive(true, KEEPALIVE_MS));
+  server.on("connection", (socket) => door.enter(socket.setKeepAlive(true, KEEPALIVE_MS)));
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket)).on("error", () => {});
     request.socket.setTimeout(options.idleMs, () => socket.destroy());
+    door.pass(request.socket);
     void upgrade(tokens, request, socket, head, log);
   });
   await start(server, options);

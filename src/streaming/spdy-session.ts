@@ -114,7 +114,7 @@ function commandSession(
       ...(stdin === undefined ? {} : { stdin }),
       ...(stdout === undefined ? {} : { stdout }),
       ...(stderr === undefined ? {} : { stderr }),
-      ...(resize === undefined ? {} : { resizes: readResizes(resize) }),
+      ...(resize === undefined ? {} : { sizes: readResizes(resize) }),
     },
     gone: connection.closed,
     finish: async (outcome: Outcome) => {

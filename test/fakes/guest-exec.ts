@@ -24,7 +24,9 @@ export class FakeGuestExec implements GuestExec {
     const kill = (): void => void (child.pid !== undefined && process.kill(-child.pid, "SIGKILL"));
     signal.addEventListener("abort", kill, { once: true });
     this.running += 1;
-    void this.#watchSizes(streams.resizes);
+    const { sizes } = streams;
+    if (sizes?.latest !== undefined) this.sizes.push(sizes.latest);
+    sizes?.listen((size) => void this.sizes.push(size));
     try {
       const { promise: ended, resolve, reject } = Promise.withResolvers<number>();
       child.once("error", (error) => (errorCodeOf(error) === "ENOENT" ? resolve(127) : reject(error)));
@@ -41,14 +43,6 @@ export class FakeGuestExec implements GuestExec {
     } finally {
       this.running -= 1;
       signal.removeEventListener("abort", kill);
-    }
-  }
-
-  async #watchSizes(resizes: AsyncIterable<TerminalSize> | undefined): Promise<void> {
-    try {
-      for await (const size of resizes ?? []) this.sizes.push(size);
-    } catch {
-      // The client went away.
     }
   }
 }

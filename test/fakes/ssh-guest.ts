@@ -14,6 +14,8 @@ import type { GuestTarget } from "../../src/ports/guest-exec.ts";
 /** Of ssh2's inside: what sends without asking whether it may. */
 export interface RawProtocol {
   channelData(channelId: number, data: Buffer): void;
+  channelClose(channelId: number): void;
+  channelOpenConfirm(remoteId: number, localId: number, windowBytes: number, packetBytes: number): void;
   readonly _packetRW: {
     readonly write: { readonly allocStart: number; alloc(bytes: number): Buffer; finalize(packet: Buffer): Buffer };
   };
@@ -36,6 +38,8 @@ export interface SshGuestOptions {
   readonly admits?: (user: string) => boolean;
   /** Other than the pinned one. */
   readonly hostKey?: string;
+  /** What it says that it takes at once. */
+  readonly packetBytes?: number;
   /** What its ssh server calls itself. */
   readonly ident?: string;
 }
@@ -87,6 +91,16 @@ export class SshGuest implements AsyncDisposable {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** Said by it, and not taken by the host. */
+  get unsentBytes(): number {
+    return [...this.#sockets].reduce((sum, { writableLength }) => sum + writableLength, 0);
+  }
+
+  /** What is sent to it waits in the system, then at the sender. */
+  stopReading(): void {
+    for (const socket of this.#sockets) socket.pause();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.dropConnections();
     for (const child of this.#children) if (child.pid !== undefined) killGroup(child.pid);
@@ -106,7 +120,13 @@ export class SshGuest implements AsyncDisposable {
 
   /** From now on it serves ssh on a connection that it has. */
   serve(socket: Socket): void {
-    const { noise, ident = "guest", admits = () => true, hostKey = this.#keys.host.privateKey } = this.options;
+    const {
+      noise,
+      packetBytes,
+      ident = "guest",
+      admits = () => true,
+      hostKey = this.#keys.host.privateKey,
+    } = this.options;
     if (noise !== undefined) socket.write(noise);
     const ours = ssh2.utils.parseKey(this.#keys.client.publicKey);
     if (ours instanceof Error) throw ours;
@@ -117,6 +137,12 @@ export class SshGuest implements AsyncDisposable {
         if (isOurs && admits(asked.username)) asked.accept();
         else asked.reject(["publickey"]);
       });
+      const protocol = Reflect.get(connection, "_protocol") as RawProtocol;
+      if (packetBytes !== undefined) {
+        const confirm = protocol.channelOpenConfirm.bind(protocol);
+        protocol.channelOpenConfirm = (remoteId, localId, windowBytes) =>
+          confirm(remoteId, localId, windowBytes, packetBytes);
+      }
       connection.on("session", (accept) => this.#session(accept(), connection));
     });
     server.injectSocket(socket);

@@ -43,7 +43,7 @@ export async function connectTunnel(
 }
 
 /** Binary, whole, masked with a key of zeros, which changes nothing. */
-function frameHeader(length: number): Buffer {
+export function frameHeader(length: number): Buffer {
   const header = Buffer.alloc(14);
   header.writeUInt8(0x82, 0);
   header.writeUInt8(0x80 | 127, 1);

@@ -4,10 +4,15 @@ import type { Writable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { untilAborted } from "../../lib/keyed-lock.ts";
 
+/** Of what the reader has not taken. Streams count bytes, and a guest may send them one by one. */
+const MAX_PIECES = 64;
+
 export class Sink {
   readonly #to: Writable | undefined;
   readonly #gone = Promise.withResolvers<void>();
   #isGone: boolean;
+  #pieces = 0;
+  #emptied: PromiseWithResolvers<void> | undefined;
 
   constructor(to: Writable | undefined) {
     this.#to = to;
@@ -21,17 +26,22 @@ export class Sink {
 
   /** False: nothing more before `drained`. A reader that went away takes everything. */
   offer(chunk: Uint8Array): boolean {
-    return this.#to === undefined || this.#isGone || this.#to.write(chunk);
+    if (this.#to === undefined || this.#isGone) return true;
+    this.#pieces += 1;
+    const hasRoom = this.#to.write(chunk, () => {
+      this.#pieces -= 1;
+      if (this.#pieces > 0) return;
+      this.#emptied?.resolve();
+      this.#emptied = undefined;
+    });
+    return hasRoom && this.#pieces < MAX_PIECES;
   }
 
+  /** Resolves when all was taken. */
   async drained(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#to?.once("drain", resolve);
-    try {
-      await untilAborted(Promise.race([promise, this.#gone.promise]), signal);
-    } finally {
-      this.#to?.off("drain", resolve);
-    }
+    if (this.#pieces === 0) return;
+    this.#emptied ??= Promise.withResolvers();
+    await untilAborted(Promise.race([this.#emptied.promise, this.#gone.promise]), signal);
   }
 
   async write(chunk: Uint8Array, signal: AbortSignal): Promise<void> {

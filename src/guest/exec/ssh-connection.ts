@@ -1,6 +1,7 @@
 // One SSH connection to one guest, on which many commands run at once.
 
 import { constants } from "node:os";
+import type { Readable } from "node:stream";
 import ssh2, { type Client, type ClientChannel, type ConnectConfig } from "ssh2";
 import { untilAborted } from "../../lib/keyed-lock.ts";
 import type { ExecKeys } from "./keys.ts";
@@ -23,6 +24,12 @@ export interface Started {
 const WINDOW_BYTES = 2 << 20;
 /** Requests of ssh2 that the guest has not answered, beside those of channels: one or two, unless the guest makes it ask. */
 const MAX_UNANSWERED = 64;
+/** Of one session's output that nobody takes: windows count bytes, and a guest may send them one by one. */
+const MAX_PIECES = 1_024;
+/** Sessions that we have closed and the guest has not. */
+const MAX_LEFT_OPEN = 1_000;
+/** Every SSH server takes 32 KiB at once. ssh2 would do what one asks for that takes nothing: send it nothing without end. */
+const MIN_PACKET_BYTES = 4 << 10;
 /** A guest that is asked for a session and says nothing at all is not the one any more that let us in. */
 const SILENCE_LIMIT_MS = 10_000;
 const SILENCE_CHECK_MS = 500;
@@ -76,6 +83,8 @@ export class SshConnection {
   readonly ended: AbortSignal;
   readonly #client: Client;
   readonly #channels = new Set<ClientChannel>();
+  /** Of them, those that nobody wants any more. */
+  readonly #left = new Set<ClientChannel>();
 
   constructor(client: Client, port: SshPort, ended: AbortSignal) {
     this.#client = client;
@@ -94,8 +103,10 @@ export class SshConnection {
     let isGivenUp = false;
     this.#client.exec(line, terminal === undefined ? {} : { pty: terminal }, (error, channel) => {
       if (error) return reject(error);
-      if (isGivenUp) channel.close();
+      const packetBytes = packetBytesOf(channel);
+      if (packetBytes < MIN_PACKET_BYTES) return reject(this.#break(`the guest takes ${packetBytes} bytes at once`));
       resolve(this.#started(channel));
+      if (isGivenUp) this.leave(channel);
     });
     const askedAtMs = performance.now();
     const watching = setInterval(() => {
@@ -112,15 +123,27 @@ export class SshConnection {
     }
   }
 
-  close(): void {
-    this.port.destroy();
+  /** Closes a session. What the guest goes on sending for it is thrown away. */
+  leave(channel: ClientChannel): void {
+    for (const each of [channel, channel.stderr]) each.removeAllListeners("data").resume();
+    channel.close();
+    if (this.#channels.has(channel)) this.#left.add(channel);
+  }
+
+  #break(why: string): Error {
+    const error = new Error(why);
+    this.port.destroy(error);
+    return error;
   }
 
   /** Listens at once: the same piece of the connection may have the end of a short command, too. */
   #started(channel: ClientChannel): Started {
     let exitCode: number | undefined;
     this.#channels.add(channel);
-    channel.once("close", () => this.#channels.delete(channel));
+    channel.once("close", () => {
+      this.#channels.delete(channel);
+      this.#left.delete(channel);
+    });
     channel.on("exit", (code: number | null, name?: string) => void (exitCode = exitCodeOf(code, name)));
     channel.on("error", () => {}); // its close tells
     return { channel, exitCode: () => exitCode };
@@ -130,12 +153,28 @@ export class SshConnection {
   #wrong(): string | undefined {
     const unanswered: unknown = Reflect.get(this.#client, "_callbacks");
     if (Array.isArray(unanswered) && unanswered.length > MAX_UNANSWERED) return "the guest asks for too much";
-    for (const { readableLength, stderr } of this.#channels) {
-      const heldBytes = readableLength + stderr.readableLength;
+    if (this.#left.size > MAX_LEFT_OPEN) return `the guest closes none of ${this.#left.size} sessions`;
+    for (const channel of this.#channels) {
+      const heldBytes = channel.readableLength + channel.stderr.readableLength;
+      for (const each of [channel, channel.stderr]) mergePieces(each);
       if (heldBytes > 2 * WINDOW_BYTES) return `the guest sent ${heldBytes} bytes to a command that took none`;
     }
     return undefined;
   }
+}
+
+/** Node keeps each piece by itself until it is read, which for one of a single byte takes hundreds. */
+function mergePieces(output: Readable): void {
+  const state = Reflect.get(output, "_readableState") as { buffer: Buffer[]; bufferIndex: number };
+  if (state.buffer.length - state.bufferIndex < MAX_PIECES) return;
+  state.buffer = [Buffer.concat(state.buffer.slice(state.bufferIndex))];
+  state.bufferIndex = 0;
+}
+
+/** What the guest says that it takes at once. */
+function packetBytesOf(channel: ClientChannel): number {
+  const { packetSize } = Reflect.get(channel, "outgoing") as { packetSize: number };
+  return packetSize;
 }
 
 function exitCodeOf(code: number | null, signalName: string | undefined): number {

@@ -2,18 +2,20 @@
 
 import { VmletError } from "../../model/failure.ts";
 import type { MachineId } from "../../model/ids.ts";
-import type { GuestExec, GuestTarget } from "../../ports/guest-exec.ts";
+import type { GuestExec, GuestTarget, TerminalSizes } from "../../ports/guest-exec.ts";
 import { commandLine, ENTER_AND_EXEC, LOAD_ENVIRONMENT, limited } from "./command.ts";
 import { MARK_SCRIPT } from "./session-mark.ts";
 import { isUnsent, type SshConnection, type Started, type TerminalRequest } from "./ssh-connection.ts";
 import { LINK_DEFAULTS, type LinkOptions, SshLink } from "./ssh-link.ts";
-import { SshSession } from "./ssh-session.ts";
-import { TerminalSizes } from "./terminal-sizes.ts";
-import { closed } from "./ways.ts";
+import { SshSession, type Terminal } from "./ssh-session.ts";
+import { closed, reasonOf } from "./ways.ts";
 
 const RUN_SCRIPT = [MARK_SCRIPT, LOAD_ENVIRONMENT, ENTER_AND_EXEC].join("\n");
 /** What containers get. */
 const TERM = "xterm";
+const USUAL_SIZE = { columns: 80, rows: 24 };
+/** Of a client that tells none. */
+const UNSIZED: TerminalSizes = { latest: undefined, listen: () => {} };
 /** A connection may be lost at the moment that it is used; three in a row are no accident. */
 const START_TRIES = 3;
 
@@ -28,10 +30,10 @@ export class SshExec implements GuestExec, Disposable {
   run: GuestExec["run"] = async (target, { argv, isTty, limitMs }, streams, asked) => {
     asked.throwIfAborted();
     const line = commandLine(RUN_SCRIPT, [target.workingDir ?? "/", ...argv]);
-    using sizes = isTty ? new TerminalSizes(streams.resizes) : undefined;
-    const { connection, started } = await this.#start(target, line, sizes, asked);
+    const sizes = isTty ? (streams.sizes ?? UNSIZED) : undefined;
+    const { connection, started, terminal } = await this.#start(target, line, sizes, asked);
     const signal = limited(asked, limitMs);
-    using session = new SshSession(connection, started, sizes);
+    using session = new SshSession(connection, started, terminal);
     try {
       const exitCode = await session.run(streams, signal);
       if (exitCode !== undefined) return exitCode;
@@ -53,14 +55,16 @@ export class SshExec implements GuestExec, Disposable {
     line: string,
     sizes: TerminalSizes | undefined,
     signal: AbortSignal,
-  ): Promise<{ connection: SshConnection; started: Started }> {
+  ): Promise<{ connection: SshConnection; started: Started; terminal: Terminal | undefined }> {
     for (let left = START_TRIES; ; left -= 1) {
       const connection = await this.#linkOf(target).connect(signal);
       try {
-        return { connection, started: await connection.exec(line, sizes && terminalOf(sizes), signal) };
+        const terminal = sizes && { sizes, asked: terminalOf(sizes) };
+        return { connection, started: await connection.exec(line, terminal?.asked, signal), terminal };
       } catch (error) {
         signal.throwIfAborted();
-        if (!connection.ended.aborted) throw closed(target, `its ssh server gives no session: ${String(error)}`, error);
+        if (!connection.ended.aborted)
+          throw closed(target, `its ssh server gives no session: ${reasonOf(error)}`, error);
         if (!isUnsent(error) || left <= 1) throw lost(target, error);
       }
     }
@@ -76,12 +80,11 @@ export class SshExec implements GuestExec, Disposable {
   }
 }
 
-function terminalOf({ latest: { columns: cols, rows } }: TerminalSizes): TerminalRequest {
+function terminalOf({ latest: { columns: cols, rows } = USUAL_SIZE }: TerminalSizes): TerminalRequest {
   return { term: TERM, cols, rows };
 }
 
 function lost({ machineId }: GuestTarget, cause: unknown): VmletError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  const message = `container ${machineId}: the command's end is not known, the connection to its guest was lost: ${why}`;
+  const message = `container ${machineId}: the command's end is not known, the connection to its guest was lost: ${reasonOf(cause)}`;
   return new VmletError({ code: "GUEST_LOST", machineId }, message, { cause });
 }

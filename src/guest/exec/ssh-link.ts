@@ -8,7 +8,7 @@ import type { GuestTarget } from "../../ports/guest-exec.ts";
 import { readExecKeys } from "./keys.ts";
 import { openSshConnection, type SshConnection } from "./ssh-connection.ts";
 import { SshPort } from "./ssh-port.ts";
-import { closed, INSTALL_EITHER, isClosed } from "./ways.ts";
+import { closed, INSTALL_EITHER, isClosed, reasonOf } from "./ways.ts";
 
 export interface LinkOptions {
   /** A guest that serves ssh says so as soon as we are connected; an emulated one takes a second. */
@@ -103,7 +103,7 @@ export class SshLink implements Disposable {
     const { promise: heard, resolve: onHeard } = Promise.withResolvers<void>();
     const ready = this.#open(startsAtMs, onHeard).catch((error: unknown) => {
       this.#attempt = undefined;
-      this.#lastFailure = error instanceof Error ? error.message : String(error);
+      this.#lastFailure = reasonOf(error);
       this.#pause();
       throw error;
     });

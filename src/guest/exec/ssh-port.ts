@@ -12,6 +12,8 @@ const GREETING = Buffer.from("SSH-2.0-");
 const MAX_NOISE_BYTES = 1 << 20;
 /** Beyond it the guest does not read: every command's input waits for room below it. */
 const MAX_BACKLOG_BYTES = 32 << 20;
+/** A keystroke as much as 32 KiB of input is one; each takes some 500 bytes beside its own. */
+const MAX_BACKLOG_PIECES = 32 << 10;
 const HIGH_WATER_BYTES = 1 << 20;
 
 export class SshPort extends Duplex {
@@ -22,6 +24,7 @@ export class SshPort extends Duplex {
   #noise: Buffer | undefined = Buffer.alloc(0);
   #noiseBytes = 0;
   #heardAtMs = 0;
+  #backlogPieces = 0;
 
   /** Owns the socket. */
   constructor(socket: Socket) {
@@ -49,18 +52,18 @@ export class SshPort extends Duplex {
 
   /** Said by us and not taken by the guest. */
   get backlogBytes(): number {
-    return this.writableLength + this.#socket.writableLength;
+    return this.#socket.writableLength;
   }
 
   /** Resolves when the guest has taken everything; at once when that is so. */
   async drained(signal: AbortSignal): Promise<void> {
-    if (!this.writableNeedDrain) return;
+    if (!this.#socket.writableNeedDrain) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.once("drain", resolve);
+    this.#socket.once("drain", resolve);
     try {
       await untilAborted(promise, signal);
     } finally {
-      this.off("drain", resolve);
+      this.#socket.off("drain", resolve);
     }
   }
 
@@ -73,16 +76,15 @@ export class SshPort extends Duplex {
     this.#socket.resume();
   }
 
+  /** Done at once, so that each piece comes by here: whoever is to wait looks at the backlog, which ssh2 does not. */
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    if (this.backlogBytes > MAX_BACKLOG_BYTES) {
+    if (this.backlogBytes > MAX_BACKLOG_BYTES || this.#backlogPieces > MAX_BACKLOG_PIECES) {
       done(new Error(`the guest does not read: ${this.backlogBytes} bytes wait for it`));
       return;
     }
-    this.#socket.write(chunk, (error) => done(error ?? null));
-  }
-
-  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), "binary", done);
+    this.#backlogPieces += 1;
+    this.#socket.write(chunk, () => void (this.#backlogPieces -= 1));
+    done();
   }
 
   override _final(done: () => void): void {

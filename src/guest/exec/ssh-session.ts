@@ -4,12 +4,11 @@ import type { Readable } from "node:stream";
 import type { ClientChannel } from "ssh2";
 import { untilAborted } from "../../lib/keyed-lock.ts";
 import { undoSignal } from "../../lib/undo.ts";
-import type { GuestStreams } from "../../ports/guest-exec.ts";
+import type { GuestStreams, TerminalSize, TerminalSizes } from "../../ports/guest-exec.ts";
 import { commandLine, KILL_SESSION } from "./command.ts";
 import { SessionMark } from "./session-mark.ts";
 import { Sink } from "./sink.ts";
-import type { SshConnection, Started } from "./ssh-connection.ts";
-import type { TerminalSizes } from "./terminal-sizes.ts";
+import type { SshConnection, Started, TerminalRequest } from "./ssh-connection.ts";
 
 /** What the guest has not taken yet; above it commands' input waits. */
 const BACKLOG_BYTES = 4 << 20;
@@ -17,21 +16,26 @@ const BACKLOG_BYTES = 4 << 20;
 const MARK_LIMIT_MS = 3_000;
 const KILL_LIMIT_MS = 5_000;
 
+export interface Terminal {
+  readonly sizes: TerminalSizes;
+  /** What the guest was asked for. */
+  readonly asked: TerminalRequest;
+}
+
 export class SshSession implements Disposable {
   readonly #connection: SshConnection;
   readonly #channel: ClientChannel;
   readonly #exitCode: () => number | undefined;
-  readonly #sizes: TerminalSizes | undefined;
+  readonly #hasTerminal: boolean;
   readonly #mark = new SessionMark();
   readonly #closing = new AbortController();
 
-  /** @param sizes Of the command's terminal; absent: it has none. */
-  constructor(connection: SshConnection, { channel, exitCode }: Started, sizes: TerminalSizes | undefined) {
+  constructor(connection: SshConnection, { channel, exitCode }: Started, terminal: Terminal | undefined) {
     this.#connection = connection;
     this.#channel = channel;
     this.#exitCode = exitCode;
-    this.#sizes = sizes;
-    sizes?.listen(({ rows, columns }) => channel.setWindow(rows, columns, 0, 0));
+    this.#hasTerminal = terminal !== undefined;
+    if (terminal !== undefined) this.#follow(terminal);
   }
 
   /**
@@ -69,7 +73,14 @@ export class SshSession implements Disposable {
 
   [Symbol.dispose](): void {
     this.#closing.abort();
-    this.#channel.close();
+    this.#connection.leave(this.#channel);
+  }
+
+  #follow({ sizes, asked }: Terminal): void {
+    const tell = ({ rows, columns }: TerminalSize): void => this.#channel.setWindow(rows, columns, 0, 0);
+    sizes.listen(tell);
+    const { latest } = sizes; // perhaps newer than what was asked for
+    if (latest !== undefined && (latest.rows !== asked.rows || latest.columns !== asked.cols)) tell(latest);
   }
 
   /** Resolves when the channel is closed and all that came by it was offered. */
@@ -93,8 +104,8 @@ export class SshSession implements Disposable {
       );
     };
     const ends = [
-      this.#ended(channel, (chunk) => give(out, chunk), { isMarked: this.#sizes !== undefined }),
-      this.#ended(channel.stderr, (chunk) => give(err, chunk), { isMarked: this.#sizes === undefined }),
+      this.#ended(channel, (chunk) => give(out, chunk), { isMarked: this.#hasTerminal }),
+      this.#ended(channel.stderr, (chunk) => give(err, chunk), { isMarked: !this.#hasTerminal }),
     ];
     const { promise: closed, resolve } = Promise.withResolvers<void>();
     channel.once("close", () => resolve());
@@ -115,7 +126,7 @@ export class SshSession implements Disposable {
   async #feed(stdin: Readable, over: AbortSignal): Promise<void> {
     const channel = this.#channel;
     // A terminal echoes: what is typed before the mark was said would stand before it.
-    if (this.#sizes !== undefined) await untilAborted(this.#mark.session, over).catch(() => {});
+    if (this.#hasTerminal) await untilAborted(this.#mark.session, over).catch(() => {});
     if (over.aborted) return;
     const onData = (chunk: Buffer): void => {
       stdin.pause();

@@ -1,8 +1,9 @@
 // The server's side of a SPDY/3.1 connection: the client opens streams, we answer. Flow control is TCP's: who does not
 // read makes the connection wait, as Go's library does, which neither sends nor heeds WINDOW_UPDATE.
 //
-// INVARIANTS: what was received and not read stays below a bound a stream and a bound a connection; a peer that breaks
-// the protocol loses its connection; nothing is sent for a stream after its FIN or RST.
+// INVARIANTS: what was received and not read stays below a bound a stream and a bound a connection, and so do answers to
+// who makes us answer and does not read; a peer that breaks the protocol loses its connection; nothing is sent for a stream
+// after its FIN or RST.
 
 import type { Duplex } from "node:stream";
 import {
@@ -30,6 +31,10 @@ export interface SpdyOptions {
 /** Received and not read: of one stream, of all. */
 const MAX_STREAM_BYTES = 256 << 10;
 const MAX_CONNECTION_BYTES = 4 << 20;
+/** Frames that are not data, and wait for the client to read: above it, it is not listened to. */
+const MAX_OWED_BYTES = 256 << 10;
+/** What such a frame takes beside its bytes. */
+const FRAME_OVERHEAD_BYTES = 256;
 /** One frame is at most this long, so that one stream does not keep the others waiting. */
 const MAX_FRAME_BYTES = 256 << 10;
 /** How long a client that was told goodbye may take to go. */
@@ -46,6 +51,7 @@ export class SpdyConnection implements StreamCarrier {
   readonly #closing = new AbortController();
   #lastStreamId = 0;
   #bufferedBytes = 0;
+  #owedBytes = 0;
   /** A header block is being unpacked: frames behind it wait. */
   #isUnpacking = false;
   #isLeaving = false;
@@ -185,7 +191,13 @@ export class SpdyConnection implements StreamCarrier {
   }
 
   #send(frame: Buffer): void {
-    if (!this.closed.aborted && this.#transport.writable) this.#transport.write(frame);
+    if (this.closed.aborted || !this.#transport.writable) return;
+    const bytes = frame.length + FRAME_OVERHEAD_BYTES;
+    this.#owedBytes += bytes;
+    this.#transport.write(frame, () => {
+      this.#owedBytes -= bytes;
+      this.#resumeIfRoom();
+    });
   }
 
   #reset(streamId: number, status: number): void {
@@ -194,6 +206,7 @@ export class SpdyConnection implements StreamCarrier {
 
   #hasRoom(): boolean {
     if (this.#isLeaving) return true;
+    if (this.#owedBytes > MAX_OWED_BYTES) return false;
     if (this.#bufferedBytes === 0) return true;
     if (this.#bufferedBytes > MAX_CONNECTION_BYTES) return false;
     for (const { queuedBytes } of this.#streams.values()) if (queuedBytes > MAX_STREAM_BYTES) return false;

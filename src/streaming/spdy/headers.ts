@@ -9,9 +9,9 @@ import { SpdyError } from "./frames.ts";
 
 export type Headers = ReadonlyMap<string, string>;
 
-/** Kubernetes sends up to three pairs of some 20 characters. */
-const MAX_BLOCK_BYTES = 64 << 10;
-const MAX_HEADERS = 128;
+/** Kubernetes sends up to three pairs of some 20 characters. They are kept as long as their stream is. */
+const MAX_BLOCK_BYTES = 4 << 10;
+const MAX_HEADERS = 32;
 
 /** Unpacks the blocks of one direction. */
 export class HeaderReader implements Disposable {

@@ -17,7 +17,9 @@ export interface StreamCarrier {
 /** What is handed on at once. */
 const PIECE_BYTES = 64 << 10;
 /** What a piece takes beside its bytes, so that a flood of tiny ones counts for what it is. */
-const PIECE_OVERHEAD_BYTES = 256;
+const PIECE_OVERHEAD_BYTES = 512;
+/** A piece of less than this share of the memory that it lies in is copied out of it, or would keep all of it. */
+const MIN_SHARE = 1 / 4;
 
 export class SpdyStream extends Duplex {
   readonly streamId: number;
@@ -29,7 +31,8 @@ export class SpdyStream extends Duplex {
   #wantsMore = false;
 
   constructor(streamId: number, headers: Headers, carrier: StreamCarrier) {
-    super({ readableHighWaterMark: PIECE_BYTES, writableHighWaterMark: PIECE_BYTES });
+    // Node counts the bytes of what is read and waits, not the pieces: so no more than one waits there, the others in our queue.
+    super({ readableHighWaterMark: 1, writableHighWaterMark: PIECE_BYTES });
     this.streamId = streamId;
     this.headers = headers;
     this.#carrier = carrier;
@@ -42,8 +45,9 @@ export class SpdyStream extends Duplex {
   }
 
   /** From the connection: bytes that came. */
-  receive(bytes: Buffer): void {
-    if (this.#isRemoteEnded || this.destroyed || bytes.length === 0) return;
+  receive(received: Buffer): void {
+    if (this.#isRemoteEnded || this.destroyed || received.length === 0) return;
+    const bytes = received.length < received.buffer.byteLength * MIN_SHARE ? copyOf(received) : received;
     if (this.#wantsMore) {
       this.#wantsMore = this.push(bytes);
       return;
@@ -93,4 +97,11 @@ export class SpdyStream extends Duplex {
     this.#queuedBytes += change;
     this.#carrier.bufferedChanged(change);
   }
+}
+
+/** Not Buffer.from, which would take a small one out of memory that others keep, too. */
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }

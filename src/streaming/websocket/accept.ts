@@ -6,6 +6,8 @@ import { type WebSocket, WebSocketServer } from "ws";
 
 /** Go's clients send pieces of at most 32 KiB; others send what their user gave them in one message. */
 const MAX_MESSAGE_BYTES = 4 << 20;
+/** Pieces in which a message may arrive: each takes some 300 bytes beside its own. */
+const MAX_MESSAGE_PIECES = 16 << 10;
 
 /** What the client offers, in its order of preference; one empty name when it offers nothing. */
 export function offeredProtocols({ headers }: IncomingMessage): readonly string[] {
@@ -25,6 +27,7 @@ export async function acceptWebSocket(
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: MAX_MESSAGE_BYTES,
+    maxBufferedChunks: MAX_MESSAGE_PIECES,
   });
   // ws would refuse `SPDY/3.1+portforward.k8s.io`, because a slash is no character of a token; kubectl sends it all the same.
   delete request.headers["sec-websocket-protocol"];

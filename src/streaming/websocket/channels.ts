@@ -1,7 +1,7 @@
 // Kubernetes' channels on one WebSocket: the first byte of a message says which channel the rest belongs to.
 //
 // INVARIANTS: a channel that nobody reads makes the whole socket wait, as one TCP connection must; so what is received
-// and not read stays below one message and the channels' own small buffers.
+// and not read stays below what came in one piece with the first message that found nobody.
 
 import { Duplex, Writable } from "node:stream";
 import type { RawData, WebSocket } from "ws";
@@ -40,7 +40,8 @@ export class WebSocketChannels {
   /** A channel that the client sends on. Messages for a channel that nobody opened are dropped. */
   open(channel: number): Duplex {
     const opened = new Duplex({
-      highWaterMark: BUFFER_BYTES,
+      readableHighWaterMark: 1, // Node counts bytes, and a tiny message may keep much more
+      writableHighWaterMark: BUFFER_BYTES,
       read: () => this.#hasRoom(channel),
       write: (chunk: Buffer, _encoding, done) => this.send(channel, chunk, done),
     });

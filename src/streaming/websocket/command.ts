@@ -34,7 +34,7 @@ export function webSocketCommand(socket: WebSocket, protocol: Protocol, wanted: 
   const stdout = wanted.stdout ? channels.writable(CHANNEL.stdout) : undefined;
   const stderr = wanted.stderr ? channels.writable(CHANNEL.stderr) : undefined;
   const error = channels.writable(CHANNEL.error);
-  const resizes = wanted.tty ? readResizes(channels.open(CHANNEL.resize)) : undefined;
+  const sizes = wanted.tty ? readResizes(channels.open(CHANNEL.resize)) : undefined;
   // Tells the client that it is connected, on the first channel that it listens to.
   const greeted = wanted.stdout ? CHANNEL.stdout : wanted.stderr ? CHANNEL.stderr : CHANNEL.error;
   channels.send(greeted, Buffer.alloc(0), () => {});
@@ -43,7 +43,7 @@ export function webSocketCommand(socket: WebSocket, protocol: Protocol, wanted: 
       ...(stdin === undefined ? {} : { stdin }),
       ...(stdout === undefined ? {} : { stdout }),
       ...(stderr === undefined ? {} : { stderr }),
-      ...(resizes === undefined ? {} : { resizes }),
+      ...(sizes === undefined ? {} : { sizes }),
     },
     gone: channels.closed,
     finish: async (outcome: Outcome) => {

@@ -120,7 +120,7 @@ test("headers that a real zlib has packed, in one window, are read", async () =>
 });
 
 test.for([
-  ["unpack to 50 MiB", deflated(Buffer.alloc(50 << 20)), "headers of more than 65536 bytes"],
+  ["unpack to 50 MiB", deflated(Buffer.alloc(50 << 20)), "headers of more than 4096 bytes"],
   ["are a million", deflated(Buffer.from([0, 0x0f, 0x42, 0x40])), "1000000 headers"],
   ["claim a name of 4 GiB", deflated(Buffer.from([0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff])), "headers that end too early"],
   ["are cut off", deflated(pairsOf([["streamtype", "error"]]).subarray(0, 20)), "headers that end too early"],

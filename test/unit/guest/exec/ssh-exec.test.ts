@@ -3,12 +3,17 @@ import type { Socket } from "node:net";
 import { PassThrough, Writable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { autoExec } from "../../../../src/guest/exec/auto-exec.ts";
 import { newOpensshKeyPair } from "../../../../src/guest/exec/openssh-key.ts";
 import { SshExec } from "../../../../src/guest/exec/ssh-exec.ts";
 import { LINK_DEFAULTS, type LinkOptions } from "../../../../src/guest/exec/ssh-link.ts";
+import { closed as closedWay } from "../../../../src/guest/exec/ways.ts";
 import { poll } from "../../../../src/lib/backoff.ts";
+import type { GuestExec } from "../../../../src/ports/guest-exec.ts";
 import { guestExecContract } from "../../../contract/guest-exec.contract.ts";
+import { heldBytes } from "../../../fakes/held-bytes.ts";
 import { SshGuest, type SshGuestOptions, sendRaw } from "../../../fakes/ssh-guest.ts";
+import { ToldSizes } from "../../../fakes/told-sizes.ts";
 
 const soon = (): AbortSignal => AbortSignal.timeout(25_000);
 const QUICK = {
@@ -60,15 +65,14 @@ describe("one command", () => {
 
   test("with a terminal: of the newest size at its start, then of each, and what was typed early comes later", async () => {
     await using at = await served();
-    const sizes = new PassThrough({ objectMode: true });
-    sizes.write({ columns: 100, rows: 30 });
+    const sizes = new ToldSizes({ columns: 100, rows: 30 });
     const stdin = new PassThrough();
     stdin.write("typed early\n");
     const stdout = new PassThrough();
-    stdout.once("data", () => sizes.write({ columns: 120, rows: 40 }));
+    stdout.once("data", () => sizes.tell({ columns: 120, rows: 40 }));
     const said = text(stdout);
     const argv = ["sh", "-c", "echo prompt; read line; echo got $line; read line; echo error >&2; exit 5"];
-    const streams = { stdin, stdout, resizes: sizes };
+    const streams = { stdin, stdout, sizes };
     const running = at.exec.run(at.guest.target, { argv, isTty: true }, streams, soon());
     await poll(async () => at.guest.sizes[1], { firstMs: 5, maxMs: 50 }, soon());
     stdin.write("go on\n");
@@ -215,6 +219,109 @@ describe("a guest whose ssh server keeps no rule", () => {
     for (let n = 0; n < 200; n++) sendRaw(protocol, payload);
     await expect(running).rejects.toMatchObject({ failure: { code: "GUEST_LOST" }, message: /asks for too much/ });
   });
+});
+
+describe("a guest whose ssh server is out to hurt", () => {
+  test.each([0, 1])(
+    "says that it takes %i bytes at once: the connection ends before anything is sent",
+    async (packetBytes) => {
+      await using at = await served({ packetBytes }, IMPATIENT);
+      const stdin = new PassThrough();
+      stdin.write("input that no packet could carry");
+      const running = at.exec.run(at.guest.target, { argv: ["cat"], isTty: false }, { stdin }, soon());
+      await expect(running).rejects.toThrow(/takes [01] bytes at once/);
+    },
+  );
+
+  test("makes our side answer without end and reads nothing: the connection ends", async () => {
+    await using at = await served();
+    const running = at.exec.run(at.guest.target, { argv: ["sleep", "3944"], isTty: false }, {}, soon());
+    const { protocol } = await at.guest.firstChannel;
+    at.guest.stopReading();
+    const [GLOBAL_REQUEST, WANTS_REPLY] = [80, 1];
+    const payload = Buffer.concat([Buffer.from([GLOBAL_REQUEST]), sized(Buffer.from("x")), Buffer.from([WANTS_REPLY])]);
+    const flooding = setInterval(() => {
+      for (let n = 0; n < 2_000; n++) sendRaw(protocol, payload);
+    }, 1);
+    await expect(running).rejects.toMatchObject({ failure: { code: "GUEST_LOST" }, message: /does not read/ });
+    clearInterval(flooding);
+  });
+
+  test("sends byte by byte what nobody takes yet: it takes no more memory than bytes do, and is whole", async () => {
+    await using at = await served();
+    const pieces = 60_000;
+    let heard = 0;
+    let release = (): void => {};
+    const stdout = new Writable({
+      highWaterMark: 1,
+      write: (chunk: Buffer, _encoding, done) => {
+        for (const byte of chunk) expect(byte).toBe(heard++ % 251);
+        if (heard < pieces / 2) release = done;
+        else done();
+      },
+    });
+    const controller = new AbortController();
+    const running = at.exec.run(
+      at.guest.target,
+      { argv: ["sleep", "3945"], isTty: false },
+      { stdout },
+      controller.signal,
+    );
+    const { channel, protocol } = await at.guest.firstChannel;
+    const { id } = Reflect.get(channel, "outgoing") as { id: number };
+    const before = await heldBytes();
+    for (let sent = 0; sent < pieces; sent += 1) {
+      protocol.channelData(id, Buffer.of(sent % 251));
+      while (at.guest.unsentBytes > 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await heldBytes()) - before).toBeLessThan(8 << 20);
+    while (heard < pieces) {
+      release();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    controller.abort(new Error("enough"));
+    await expect(running).rejects.toThrow("enough");
+  });
+
+  test("goes on sending for a command that was given up, and never closes it: nothing is kept, others go on", async () => {
+    await using at = await served();
+    const controller = new AbortController();
+    const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
+    const running = at.exec.run(
+      at.guest.target,
+      { argv: ["sleep", "3946"], isTty: false },
+      { stdout },
+      controller.signal,
+    );
+    const { channel, protocol } = await at.guest.firstChannel;
+    const { id } = Reflect.get(channel, "outgoing") as { id: number };
+    const close = protocol.channelClose.bind(protocol);
+    protocol.channelClose = (each) => (each === id ? undefined : close(each));
+    controller.abort(new Error("enough"));
+    await expect(running).rejects.toThrow("enough");
+    for (let n = 0; n < 500; n++) protocol.channelData(id, Buffer.alloc(30_001));
+    expect(await at.run(["echo", "well"])).toMatchObject({ stdout: "well\n" });
+    expect(at.guest.connections).toBe(1);
+  });
+});
+
+test("while the guest boots, a terminal's sizes are kept for the try that gets in", async () => {
+  await using at = await served({ answer: () => {} }, { ...QUICK, silenceMs: 50 });
+  const sizes = new ToldSizes({ columns: 100, rows: 30 });
+  const noAgent: GuestExec = {
+    run: async (target) => {
+      throw closedWay(target, "no agent");
+    },
+  };
+  const exec = autoExec({ ssh: at.exec, agent: noAgent });
+  const target = { ...at.guest.target, bootsUntilMs: Date.now() + 20_000 };
+  const running = exec.run(target, { argv: ["true"], isTty: true }, { sizes }, soon());
+  await poll(async () => at.guest.connections || undefined, { firstMs: 5, maxMs: 50 }, soon());
+  sizes.tell({ columns: 120, rows: 40 });
+  at.guest.options = {};
+  at.guest.dropConnections();
+  expect(await running).toBe(0);
+  expect(at.guest.sizes).toEqual([{ cols: 120, rows: 40 }]);
 });
 
 const CLOSED = { failure: { code: "WRONG_STATE", subject: "guest" } };
