@@ -59,8 +59,11 @@ install: ## on this machine, without Kubernetes packaging; DESTDIR, PREFIX=/usr/
 	@tools/setup npm
 	@packaging/install "$(or $(DESTDIR),/)" "$(or $(PREFIX),/usr/local)"
 
+uninstall: ## what make install put there; data stays
+	@packaging/uninstall "$(or $(DESTDIR),/)" "$(or $(PREFIX),/usr/local)"
+
 image: ## the container image of the chart as an OCI archive, without docker: IMAGE=.cache/vmlet-image.tar
 	@tools/setup packages npm
 	@packaging/image/build "$(or $(IMAGE),.cache/vmlet-image.tar)"
 
-.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart install image
+.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart install uninstall image

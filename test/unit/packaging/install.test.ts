@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { cp, mkdtemp, readFile, readlink, rm, stat } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, readlink, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -56,3 +56,10 @@ test.skipIf(!existsSync("/usr/bin/systemd-tmpfiles"))(
     expect(await readFile(at("sysusers.d/vmlet.conf"), "utf8")).toMatch(/^g kvm /m);
   },
 );
+
+test("uninstalled, no file of it is left", async () => {
+  const { exitCode } = await run("packaging/uninstall", [root, "/usr"], { cwd: process.cwd() }, signal);
+  expect(exitCode).toBe(0);
+  const left = (await readdir(join(root, "usr"), { recursive: true })).filter((path) => path.includes("vmlet"));
+  expect(left).toEqual([]);
+});
