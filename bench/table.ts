@@ -11,7 +11,7 @@ import { output } from "../test/node/command.ts";
  */
 export interface Row {
   readonly name: string;
-  readonly unit: "ms" | "MiB" | "MB/s";
+  readonly unit: "ms" | "MiB" | "MB/s" | "% of a core";
   /** The median. */
   readonly value: number;
   readonly p99?: number;

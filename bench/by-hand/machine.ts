@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { run } from "../../src/lib/spawn.ts";
 import { type MachineId, newMachineId, uuidOf } from "../../src/model/ids.ts";
 import { tapNameOf } from "../../src/model/machine-plan.ts";
+import type { VmPod } from "../../test/integration/e2e/vm-pod.ts";
 import { output } from "../../test/node/command.ts";
+import type { TestNode } from "../../test/node/test-node.ts";
 import type { NetworkByHand } from "./network.ts";
 
 /** vmlet's definition of a machine, to be made somebody else's. */
@@ -26,6 +28,16 @@ export interface MachineByHand {
   readonly xmlPath: string;
   readonly vncSocketPath: string;
   readonly baseImagePath: string;
+}
+
+/** @param pod With a container that is created. */
+export async function originalOf(node: TestNode, pod: VmPod, signal: AbortSignal): Promise<Original> {
+  const domainName = await pod.domain(signal);
+  const xml = await virsh(["dumpxml", "--inactive", domainName], signal);
+  const folderPath = join(node.layout.stateFolderPath, "pods", pod.podId, "machines", pod.containerId);
+  const baseImagePath = /<backingStore type=['"]file['"]>[\s\S]*?<source file=['"]([^'"]+)['"]/.exec(xml)?.[1];
+  if (baseImagePath === undefined) throw new Error(`no base image in ${xml}`);
+  return { xml, domainName, folderPath, baseImagePath, machineId: pod.containerId as MachineId };
 }
 
 /** Everything before the first operation that counts: the folder, the XML, what the seed is made of. */
@@ -53,7 +65,14 @@ export async function prepareMachine(original: Original, parentPath: string, mac
 }
 
 export async function createMachine(machine: MachineByHand, signal: AbortSignal): Promise<void> {
-  const { folderPath, stagePath, baseImagePath, xmlPath } = machine;
+  await createFiles(machine, signal);
+  await virsh(["define", machine.xmlPath], signal);
+}
+
+export async function createFiles(
+  { folderPath, stagePath, baseImagePath }: MachineByHand,
+  signal: AbortSignal,
+): Promise<void> {
   const overlayPath = join(folderPath, "disk.qcow2");
   await output(
     ["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-b", baseImagePath, "-F", "qcow2", overlayPath],
@@ -63,7 +82,6 @@ export async function createMachine(machine: MachineByHand, signal: AbortSignal)
     ["/usr/bin/genisoimage", "-quiet", "-V", "cidata", "-R", "-J", "-o", join(folderPath, "seed.iso"), stagePath],
     signal,
   );
-  await virsh(["define", xmlPath], signal);
 }
 
 /** No DHCP server and no console log: the least that is a VM on the pod's network. */

@@ -3,17 +3,17 @@
 
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
-import { type MachineId, newPodId } from "../../src/model/ids.ts";
+import { newPodId } from "../../src/model/ids.ts";
 import { containerConfigOf, podConfigOf, VmPod } from "../../test/integration/e2e/vm-pod.ts";
 import { type Bench, timed } from "../bench.ts";
 import {
   createMachine,
   type Original,
+  originalOf,
   prepareMachine,
   removeMachine,
   startMachine,
   stopMachine,
-  virsh,
 } from "../by-hand/machine.ts";
 import { addNetwork, removeNetwork } from "../by-hand/network.ts";
 import { type Row, rowOf } from "../table.ts";
@@ -53,12 +53,7 @@ const noTimes = (): Times => ({ run: [], create: [], start: [], stop: [], remove
 async function firstLife(bench: Bench, signal: AbortSignal): Promise<Original> {
   const { node } = bench;
   const pod = await VmPod.create(node, { name: "first" }, signal);
-  const domainName = await pod.domain(signal);
-  const xml = await virsh(["dumpxml", "--inactive", domainName], signal);
-  const folderPath = join(node.layout.stateFolderPath, "pods", pod.podId, "machines", pod.containerId);
-  const baseImagePath = /<backingStore type=['"]file['"]>[\s\S]*?<source file=['"]([^'"]+)['"]/.exec(xml)?.[1];
-  if (baseImagePath === undefined) throw new Error(`no base image in ${xml}`);
-  const original = { xml, domainName, folderPath, baseImagePath, machineId: pod.containerId as MachineId };
+  const original = await originalOf(node, pod, signal);
   await pod.start(signal);
   await pod.remove(signal);
   await liveByHand(bench, original, noTimes(), signal);
