@@ -3,6 +3,7 @@
 // have used virsh, and the node may have been rebooted, which leaves records and domains but no netns and no QEMU.
 
 import { backoff, sleepMs } from "../lib/backoff.ts";
+import { Turns } from "../lib/turns.ts";
 import type { PodId } from "../model/ids.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import { tellPaused, tellStranger } from "./condition.ts";
@@ -15,6 +16,8 @@ import { stopAgain } from "./stop-pod.ts";
 
 /** Between two tries; nothing else would look at such a pod again before libvirtd comes back the next time. */
 const AGAIN = { firstMs: 1_000, maxMs: 60_000 };
+/** Of one pod most is waiting for `ip` and `tc`; a node has hundreds, and the kubelet waits for all of them. */
+const PODS_AT_ONCE = 8;
 
 /**
  * Makes records, libvirt and the kernel agree. One pod's trouble is logged and costs only that pod.
@@ -28,15 +31,19 @@ export async function reconcile(
 ): Promise<readonly PodRecord[]> {
   if (!only) await reportStrangers(parts, signal);
   const left: PodRecord[] = [];
-  for (const pod of only ?? parts.pods.pods()) {
+  const turns = new Turns(PODS_AT_ONCE);
+  const bringInLine = async (pod: PodRecord): Promise<void> => {
+    using _turn = await turns.take(signal);
     try {
       await parts.locks.run(pod.facts.podId, async () => await reconcilePod(parts, pod, signal), signal);
     } catch (error) {
-      signal.throwIfAborted();
+      if (signal.aborted) return;
       parts.log.error("pod could not be reconciled; trying again", { pod: pod.facts.podId, error });
       left.push(pod);
     }
-  }
+  };
+  await Promise.allSettled((only ?? parts.pods.pods()).map(bringInLine)); // an abort is the only failure
+  signal.throwIfAborted();
   return left;
 }
 
