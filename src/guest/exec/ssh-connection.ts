@@ -24,6 +24,8 @@ export interface Started {
 const WINDOW_BYTES = 2 << 20;
 /** Requests of ssh2 that the guest has not answered, beside those of channels: one or two, unless the guest makes it ask. */
 const MAX_UNANSWERED = 64;
+/** Of all sessions' output that nobody takes: a hundred windows full. */
+const MAX_HELD_BYTES = 100 * WINDOW_BYTES;
 /** Of one session's output that nobody takes: windows count bytes, and a guest may send them one by one. */
 const MAX_PIECES = 1_024;
 /** Sessions that we have closed and the guest has not. */
@@ -154,11 +156,14 @@ export class SshConnection {
     const unanswered: unknown = Reflect.get(this.#client, "_callbacks");
     if (Array.isArray(unanswered) && unanswered.length > MAX_UNANSWERED) return "the guest asks for too much";
     if (this.#left.size > MAX_LEFT_OPEN) return `the guest closes none of ${this.#left.size} sessions`;
+    let allHeldBytes = 0;
     for (const channel of this.#channels) {
       const heldBytes = channel.readableLength + channel.stderr.readableLength;
       for (const each of [channel, channel.stderr]) mergePieces(each);
+      allHeldBytes += heldBytes;
       if (heldBytes > 2 * WINDOW_BYTES) return `the guest sent ${heldBytes} bytes to a command that took none`;
     }
+    if (allHeldBytes > MAX_HELD_BYTES) return `the guest sent ${allHeldBytes} bytes to commands that took none`;
     return undefined;
   }
 }

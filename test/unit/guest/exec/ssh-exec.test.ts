@@ -283,6 +283,26 @@ describe("a guest whose ssh server is out to hurt", () => {
     await expect(running).rejects.toThrow("enough");
   });
 
+  test.skipIf(process.env["FULL"] !== "1")(
+    "fills what waits of very many commands: the connection ends",
+    { timeout: 120_000 },
+    async () => {
+      await using at = await served();
+      await at.run(["true"]); // connected
+      const run = async (): Promise<unknown> => {
+        const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
+        const argv = ["sh", "-c", "head -c 5000000 /dev/zero; sleep 3947"];
+        return await at.exec
+          .run(at.guest.target, { argv, isTty: false }, { stdout }, AbortSignal.timeout(100_000))
+          .catch((error: unknown) => error);
+      };
+      const ends = await Promise.all(Array.from({ length: 150 }, run));
+      expect(ends).toContainEqual(
+        expect.objectContaining({ message: expect.stringMatching(/to commands that took none/) }),
+      );
+    },
+  );
+
   test("goes on sending for a command that was given up, and never closes it: nothing is kept, others go on", async () => {
     await using at = await served();
     const controller = new AbortController();
