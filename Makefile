@@ -46,7 +46,7 @@ node-down: ## its pods and everything of it removed
 	@$(NODE) test/node/down.ts
 
 bench: SETUP = registry crilatency
-conformance: SETUP = critest
+conformance: SETUP = critest registry
 bench conformance: ## measurements; critest
 	@tools/setup packages npm go $(SETUP)
 	@tools/suite $@

@@ -28,7 +28,7 @@ export async function routerRows(bench: Bench, signal: AbortSignal): Promise<Row
   }
   const { node, isQuick, say } = bench;
   await using containerd = await startContainerd(node.layout, signal);
-  await using router = await startRouterProcess(node.layout, containerd.socketPath, signal);
+  await using router = await startRouterProcess(node.layout, { containersSocketPath: containerd.socketPath }, signal);
   const count = isQuick ? 2 : 50;
   say(`router: ${count} pods of machines, ${count} of containers`);
   using containers = connectCri(containerd.socketPath);

@@ -4,13 +4,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { REPO_PATH } from "../node/layout.ts";
+import { type NodeLayout, REPO_PATH } from "../node/layout.ts";
 import { startTestNode } from "../node/test-node.ts";
 import { GUEST_NAME, MIRRORED, serveStandIns, writeMirrors } from "./images.ts";
 
 export interface ConformanceNode extends AsyncDisposable {
-  readonly socketPath: string;
-  readonly daemonLogPath: string;
+  readonly layout: NodeLayout;
+  /** Beginnings of the names that mean its images. */
+  readonly imagePrefixes: readonly string[];
   /** Of critest's --test-images-file. */
   readonly imagesPath: string;
   /** For whatever is to be gone at the end. */
@@ -35,8 +36,8 @@ export async function startConformanceNode(signal: AbortSignal): Promise<Conform
   await writeFile(imagesPath, stringify({ defaultTestContainerImage: registry.nameOf(GUEST_NAME) }));
   const parts = undo.move();
   return {
-    socketPath: layout.socketPath,
-    daemonLogPath: layout.daemonLogPath,
+    layout,
+    imagePrefixes: prefixes,
     imagesPath,
     folderPath,
     [Symbol.asyncDispose]: async () => parts.disposeAsync(),

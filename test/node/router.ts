@@ -19,7 +19,7 @@ export interface Router extends AsyncDisposable {
 
 export async function startRouterProcess(
   layout: NodeLayout,
-  containersSocketPath: string,
+  options: { readonly containersSocketPath: string; readonly imagePrefixes?: readonly string[] },
   signal: AbortSignal,
 ): Promise<Router> {
   const at = (name: string): string => join(layout.runFolderPath, name);
@@ -29,7 +29,7 @@ export async function startRouterProcess(
   const background = { pidPath: at("router.pid"), logPath: at("router.log") };
   const router = {
     socketPath,
-    containersSocketPath,
+    ...options,
     stateFolderPath: join(layout.stateFolderPath, "router"),
     metrics: { listen: "127.0.0.1:0" },
   };

@@ -29,7 +29,7 @@ interface Pod {
 beforeAll(async () => {
   node = stack.use(await startTestNode({}, suite));
   containerd = stack.use(await startContainerd(node.layout, suite));
-  router = stack.use(await startRouterProcess(node.layout, containerd.socketPath, suite));
+  router = stack.use(await startRouterProcess(node.layout, { containersSocketPath: containerd.socketPath }, suite));
 }, 180_000);
 afterAll(async () => await stack.disposeAsync(), 180_000);
 

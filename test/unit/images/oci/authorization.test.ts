@@ -265,7 +265,9 @@ describe("inwards", () => {
     "%s is not followed to where clouds keep credentials, unless that is allowed",
     async (_what, hook) => {
       for (const allowPrivateRedirects of [false, true]) {
-        await using fixture = await openOciStore({ profiles: { default: { allowPrivateRedirects } } });
+        await using fixture = await openOciStore({
+          profiles: { default: { allowPrivateRedirects, connectTimeoutMs: 1000 } },
+        });
         fixture.registry.hook = hook;
         const pulling = fixture.under.store.pull(fixture.registry.nameOf("vm"), signal);
         const expected = allowPrivateRedirects
