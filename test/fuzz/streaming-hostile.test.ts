@@ -3,7 +3,7 @@
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { dataHeader, pingFrame, resetFrame, synStreamFrame } from "../../src/streaming/spdy/frames.ts";
 import { HeaderWriter } from "../../src/streaming/spdy/headers.ts";
 import { heldBytes } from "../fakes/held-bytes.ts";
@@ -11,6 +11,7 @@ import { SpdyClient, upgrade } from "../fakes/spdy-client.ts";
 import { type Site, startSite } from "../unit/streaming/site.ts";
 
 const RUNS = process.env["FULL"] === undefined ? 60 : 3_000;
+vi.setConfig({ testTimeout: 30_000 + RUNS * 200 });
 /** Far above what a run needs, far below what a leak of its input would take in all runs. */
 const MAX_GROWTH_BYTES = 32 << 20;
 let site: Site;
@@ -133,7 +134,7 @@ test("whatever is guessed for a token is none, and who has one is served all the
     }),
     { numRuns: RUNS },
   );
-  (await SpdyClient.connect(url, "portforward.k8s.io")).transport.destroy();
+  (await SpdyClient.connect(await urlOf("portforward"), "portforward.k8s.io")).transport.destroy();
   expect((await heldBytes()) - before).toBeLessThan(MAX_GROWTH_BYTES);
 });
 

@@ -37,6 +37,7 @@ interface Attempt {
   readonly ready: Promise<SshConnection>;
   /** Resolves with the guest's first word. */
   readonly heard: Promise<void>;
+  isHeard: boolean;
   readonly startsAtMs: number;
 }
 
@@ -63,7 +64,20 @@ export class SshLink implements Disposable {
 
   /** @throws WRONG_STATE of the guest: it serves no ssh, or does not let us in */
   async connect(signal: AbortSignal): Promise<SshConnection> {
-    const limit = AbortSignal.timeout(this.#options.reachLimitMs);
+    const limit = new AbortController(); // not AbortSignal.timeout, which would be kept until then whatever happens
+    const timer = setTimeout(() => limit.abort(), this.#options.reachLimitMs);
+    try {
+      return await this.#reach(signal, limit.signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#closing.abort(new Error("the way into the guest was closed"));
+  }
+
+  async #reach(signal: AbortSignal, limit: AbortSignal): Promise<SshConnection> {
     const waiting = AbortSignal.any([signal, limit, this.#closing.signal]);
     while (!limit.aborted) {
       if (this.#attempt === undefined && this.#notBeforeMs - performance.now() > PATIENCE_MS) break;
@@ -80,27 +94,34 @@ export class SshLink implements Disposable {
     throw closed(this.#target, `its ssh cannot be used: ${why}`);
   }
 
-  [Symbol.dispose](): void {
-    this.#closing.abort(new Error("the way into the guest was closed"));
-  }
-
-  async #untilHeard({ heard, ready, startsAtMs }: Attempt, signal: AbortSignal): Promise<void> {
+  async #untilHeard({ isHeard, heard, ready, startsAtMs }: Attempt, signal: AbortSignal): Promise<void> {
+    if (isHeard) return;
+    const leftMs = startsAtMs + this.#options.silenceMs - performance.now();
+    // Not waited for any more: what is asked of a promise stays with it, and this one may be silent for the machine's life.
+    if (leftMs <= 0) throw this.#silent();
     const silence = new AbortController();
-    const leftMs = Math.max(0, startsAtMs + this.#options.silenceMs - performance.now());
     const timer = setTimeout(() => silence.abort(), leftMs);
     try {
       await untilAborted(Promise.race([heard, ready]), AbortSignal.any([signal, silence.signal]));
     } catch (error) {
       if (!silence.signal.aborted || signal.aborted) throw error;
-      throw closed(this.#target, `it does not serve ssh (yet: it may still be booting); ${INSTALL_EITHER}`);
+      throw this.#silent();
     } finally {
       clearTimeout(timer);
     }
   }
 
+  #silent(): Error {
+    return closed(this.#target, `it does not serve ssh (yet: it may still be booting); ${INSTALL_EITHER}`);
+  }
+
   #begin(): Attempt {
     const startsAtMs = Math.max(performance.now(), this.#notBeforeMs);
-    const { promise: heard, resolve: onHeard } = Promise.withResolvers<void>();
+    const { promise: heard, resolve } = Promise.withResolvers<void>();
+    const onHeard = (): void => {
+      attempt.isHeard = true;
+      resolve();
+    };
     const ready = this.#open(startsAtMs, onHeard).catch((error: unknown) => {
       this.#attempt = undefined;
       this.#lastFailure = reasonOf(error);
@@ -108,7 +129,8 @@ export class SshLink implements Disposable {
       throw error;
     });
     ready.catch(() => {}); // whoever waits hears it; perhaps nobody does
-    return { ready, heard, startsAtMs };
+    const attempt: Attempt = { ready, heard, isHeard: false, startsAtMs };
+    return attempt;
   }
 
   async #open(startsAtMs: number, onHeard: () => void): Promise<SshConnection> {

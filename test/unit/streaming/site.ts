@@ -1,7 +1,6 @@
 // A streaming server with all its sessions, on loopback, in front of fakes.
 
 import { EventEmitter, once } from "node:events";
-import { untilAborted } from "../../../src/lib/keyed-lock.ts";
 import type { MachineId, PodId } from "../../../src/model/ids.ts";
 import type { ForwardStream, StreamsWanted } from "../../../src/ports/streaming.ts";
 import { ConsoleInputs } from "../../../src/streaming/console-input.ts";
@@ -32,7 +31,7 @@ export async function startSite(options: Partial<ListenOptions> = {}): Promise<S
   const ends = new EventEmitter().setMaxListeners(0);
   const daemon: DaemonCalls = {
     askAgent: async () => ({}),
-    untilEnded: async (_subject, signal) => void (await untilAborted(once(ends, "end"), signal)),
+    untilEnded: async (_subject, signal) => void (await once(ends, "end", { signal })),
   };
   const server = await listen(all, silentLog);
   const calls = sessionCalls({

@@ -130,15 +130,30 @@ describe("the connection", () => {
   });
 
   test("a guest that says nothing is closed soon, and open as soon as it says something", async () => {
-    let sockets: Socket[] = [];
+    const sockets: Socket[] = [];
     await using at = await served({ answer: (socket) => void sockets.push(socket) });
     await expect(at.run(["true"])).rejects.toMatchObject(CLOSED);
     await expect(at.run(["true"])).rejects.toThrow(/does not serve ssh.*openssh-server/);
     expect(at.guest.connections).toBe(1); // still listened to
     at.guest.options = {};
     for (const socket of sockets.splice(0)) at.guest.serve(socket);
-    expect(await at.run(["echo", "up"])).toMatchObject({ stdout: "up\n" });
-    sockets = [];
+    const up = async () => await at.run(["echo", "up"]).catch(() => undefined);
+    expect(await poll(up, { firstMs: 5, maxMs: 50 }, soon())).toMatchObject({ stdout: "up\n" });
+    expect(at.guest.connections).toBe(1);
+  });
+
+  test("a guest that says nothing, asked for days, leaves nothing behind each time", async () => {
+    await using at = await served({ answer: () => {} });
+    const ask = async (): Promise<void> => {
+      const { signal } = new AbortController();
+      const end = await at.exec.run(at.guest.target, TRUE, {}, signal).catch((error: Error) => error.message);
+      if (!String(end).includes("does not serve ssh")) throw new Error(`it ended: ${end}`); // expect would keep each
+    };
+    for (let n = 0; n < 500; n++) await ask();
+    const before = await heldBytes();
+    for (let n = 0; n < 3_000; n++) await ask();
+    expect(at.guest.connections).toBe(1);
+    expect((await heldBytes()) - before).toBeLessThan(1 << 20);
   });
 
   test.each([
