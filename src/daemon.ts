@@ -12,6 +12,7 @@ import { takeCensus } from "./engine/census.ts";
 import { createEngine, type Engine } from "./engine/engine.ts";
 import type { EngineOptions, Ports } from "./engine/parts.ts";
 import { VmletService } from "./gen/vmlet.ts";
+import { createGuestFilesystems } from "./guest/filesystems.ts";
 import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
@@ -73,6 +74,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     clock,
     consoleLogs,
     disks: qemuImgDisks({ run }),
+    guestFilesystems: createGuestFilesystems(async (...asked) => await hypervisor.askAgent(...asked)),
     guests: streaming,
     hostFiles: createHostFiles(),
     hypervisor,

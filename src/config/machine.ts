@@ -15,6 +15,11 @@ export const machineSection = z
       .describe(
         "Milliseconds after a machine's start in which exec waits for its guest to serve it, and fails only then",
       ),
+    giveBackMs: limitMs()
+      .default(20_000)
+      .describe(
+        "Milliseconds that a guest has to give memory back when its limit is lowered; the old limit stays if not",
+      ),
   })
   .refine((machine) => machine.minMemoryBytes <= machine.defaultMemoryBytes, {
     path: ["minMemoryBytes"],

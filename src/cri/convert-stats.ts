@@ -1,6 +1,7 @@
 // What machines and pods use <-> CRI's statistics.
 
 import type { MachineStats, PodStats } from "../engine/stats.ts";
+import { resourcesInForce } from "../engine/update-machine.ts";
 import type {
   ContainerStats,
   CpuUsage,
@@ -28,7 +29,7 @@ export function containerStatsOf({ machine, usage, nanoCores, disk, atMs }: Mach
       annotations: spec.annotations,
     },
     cpu: usage && cpuOf(usage, nanoCores),
-    memory: usage && memoryOf(usage, spec.resources.memoryLimitBytes),
+    memory: usage && memoryOf(usage, resourcesInForce(machine).memoryLimitBytes),
     writableLayer: disk && {
       timestamp: nanosOf(atMs),
       fsId: { mountpoint: disk.mountpoint },
@@ -71,7 +72,7 @@ function ofTheOneMachine([running]: readonly MachineStats[]): Pick<
   if (usage === undefined) return { cpu: undefined, memory: undefined, process: undefined, io: undefined };
   return {
     cpu: cpuOf(usage, nanoCores),
-    memory: memoryOf(usage, machine?.facts.spec.resources.memoryLimitBytes),
+    memory: memoryOf(usage, machine && resourcesInForce(machine).memoryLimitBytes),
     process: { timestamp: nanosOf(usage.atMs), processCount: uint64(usage.threads) },
     io: { timestamp: nanosOf(usage.atMs), psi: psiOf(usage.io.pressure) },
   };

@@ -1,6 +1,8 @@
 // The statistics once more, as the metrics that cAdvisor made popular: the kubelet's /metrics/cadvisor shows them.
 
+import type { GuestReport } from "../engine/guest-reports.ts";
 import type { MachineStats, PodStats } from "../engine/stats.ts";
+import { resourcesInForce } from "../engine/update-machine.ts";
 import {
   type ContainerMetrics,
   type Metric,
@@ -8,13 +10,17 @@ import {
   MetricType,
   type PodSandboxMetrics,
 } from "../gen/runtime.ts";
+import type { MachineId } from "../model/ids.ts";
 import { isTapName } from "../model/machine-plan.ts";
 import type { InterfaceUsage, MachineUsage, Pressure } from "../model/usage.ts";
+import type { GuestFilesystem } from "../ports/guest-filesystems.ts";
+import type { GuestMemory } from "../ports/hypervisor.ts";
 import { nanosOf } from "./convert-shared.ts";
 
 /** Of every metric; dashboards join by the last three. */
 const LABELS = ["id", "name", "image", "container", "pod", "namespace"] as const;
 const INTERFACE_LABELS = [...LABELS, "interface"];
+const FILESYSTEM_LABELS = [...LABELS, "mountpoint", "fstype"];
 const FAILURE_LABELS = [...LABELS, "failure_type", "scope"];
 
 interface Measure<Of> {
@@ -91,8 +97,8 @@ const MACHINE_MEASURES: readonly Measure<Machine>[] = [
   ofMachine(
     GAUGE,
     "spec_memory_limit_bytes",
-    "The memory limit that was asked for; 0: none.",
-    ({ stats }) => stats.machine.facts.spec.resources.memoryLimitBytes ?? 0,
+    "The memory limit that is in force; 0: none.",
+    ({ stats }) => resourcesInForce(stats.machine).memoryLimitBytes ?? 0,
   ),
   ofMachine(COUNTER, "pressure_cpu_waiting_seconds_total", "Some of it waited for CPU.", ({ usage }) =>
     seconds(usage.cpu.pressure, "some"),
@@ -127,30 +133,89 @@ const INTERFACE_MEASURES: readonly Measure<InterfaceUsage>[] = [
   ofInterface("transmit_errors", "Errors in sending.", ({ txErrors }) => txErrors),
 ];
 
+/** cAdvisor has no names for these: what is in a container is the node's. */
+const ofGuestMemory = (
+  name: string,
+  help: string,
+  value: (of: GuestMemory) => number | undefined,
+): Measure<GuestMemory> => ({ name: `vmlet_guest_memory_${name}_bytes`, help, type: GAUGE, labelKeys: LABELS, value });
+
+const GUEST_MEMORY_MEASURES: readonly Measure<GuestMemory>[] = [
+  ofGuestMemory("total", "Memory of the guest, by its own word.", ({ totalBytes }) => totalBytes),
+  ofGuestMemory("free", "Memory that nobody in the guest uses, by its own word.", ({ freeBytes }) => freeBytes),
+  ofGuestMemory(
+    "available",
+    "Memory that programs in the guest could have, by its own word.",
+    ({ availableBytes }) => availableBytes,
+  ),
+];
+
+const ofGuestFilesystem = (
+  name: string,
+  help: string,
+  value: (of: GuestFilesystem) => number,
+): Measure<GuestFilesystem> => ({
+  name: `vmlet_guest_filesystem_${name}_bytes`,
+  help,
+  type: GAUGE,
+  labelKeys: FILESYSTEM_LABELS,
+  labels: ({ mountpoint, type }) => [mountpoint, type],
+  value,
+});
+
+const GUEST_FILESYSTEM_MEASURES: readonly Measure<GuestFilesystem>[] = [
+  ofGuestFilesystem(
+    "used",
+    "What is used of a file system of the guest, by its own word.",
+    ({ usedBytes }) => usedBytes,
+  ),
+  ofGuestFilesystem("size", "Size of a file system of the guest, by its own word.", ({ sizeBytes }) => sizeBytes),
+];
+
 export function metricDescriptors(): MetricDescriptor[] {
   const byName = new Map<string, MetricDescriptor>(); // one name may have several measures
-  for (const { name, help, labelKeys } of [...MACHINE_MEASURES, ...INTERFACE_MEASURES])
+  for (const { name, help, labelKeys } of [
+    ...MACHINE_MEASURES,
+    ...INTERFACE_MEASURES,
+    ...GUEST_MEMORY_MEASURES,
+    ...GUEST_FILESYSTEM_MEASURES,
+  ])
     byName.set(name, { name, help, labelKeys: [...labelKeys] });
   return [...byName.values()];
 }
 
-export function podSandboxMetricsOf({ pod, machines, network }: PodStats): PodSandboxMetrics {
+/** @param reports What guests said last, with its own time. */
+export function podSandboxMetricsOf(
+  { pod, machines, network }: PodStats,
+  reports: ReadonlyMap<MachineId, GuestReport>,
+): PodSandboxMetrics {
   const { podId, spec } = pod.facts;
   const labels = [podId, podId, "", "", spec.name, spec.namespace];
   const interfaces = network?.interfaces.filter(({ name }) => !isTapName(name)) ?? [];
   return {
     podSandboxId: podId,
     metrics: interfaces.flatMap((of) => measure(INTERFACE_MEASURES, of, labels, network?.atMs ?? 0)),
-    containerMetrics: machines.flatMap((stats) => containerMetricsOf(stats, [spec.name, spec.namespace])),
+    containerMetrics: machines.flatMap((stats) =>
+      containerMetricsOf(stats, reports.get(stats.machine.facts.machineId) ?? {}, [spec.name, spec.namespace]),
+    ),
   };
 }
 
-function containerMetricsOf(stats: MachineStats, podLabels: readonly string[]): ContainerMetrics[] {
+function containerMetricsOf(
+  stats: MachineStats,
+  { memory, filesystems }: GuestReport,
+  podLabels: readonly string[],
+): ContainerMetrics[] {
   const { usage, machine } = stats;
   if (usage === undefined) return [];
   const { machineId, spec } = machine.facts;
   const labels = [machineId, machineId, spec.userImage, spec.name, ...podLabels];
-  return [{ containerId: machineId, metrics: measure(MACHINE_MEASURES, { stats, usage }, labels, usage.atMs) }];
+  const metrics = [
+    ...measure(MACHINE_MEASURES, { stats, usage }, labels, usage.atMs),
+    ...(memory === undefined ? [] : measure(GUEST_MEMORY_MEASURES, memory, labels, memory.atMs)),
+    ...(filesystems?.all ?? []).flatMap((of) => measure(GUEST_FILESYSTEM_MEASURES, of, labels, filesystems?.atMs ?? 0)),
+  ];
+  return [{ containerId: machineId, metrics }];
 }
 
 function measure<Of>(measures: readonly Measure<Of>[], of: Of, labels: readonly string[], atMs: number): Metric[] {

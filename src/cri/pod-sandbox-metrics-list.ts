@@ -24,5 +24,8 @@ export const streamPodSandboxMetrics = (
 /** Of pods that are ready. */
 async function list(engine: Engine, signal: AbortSignal): Promise<PodSandboxMetrics[]> {
   const ready = engine.pods.pods().filter(({ state }) => state.at === "ready");
-  return (await engine.stats.ofPods(ready, signal)).map(podSandboxMetricsOf);
+  const stats = await engine.stats.ofPods(ready, signal);
+  const running = stats.flatMap(({ machines }) => machines.map(({ machine }) => machine.facts.machineId));
+  const reports = engine.guestReports.latest(running);
+  return stats.map((each) => podSandboxMetricsOf(each, reports));
 }

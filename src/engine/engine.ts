@@ -12,6 +12,7 @@ import type { StoredPods } from "../ports/pod-store.ts";
 import type { StreamsWanted } from "../ports/streaming.ts";
 import { createMachine } from "./create-machine.ts";
 import { execSync } from "./exec-sync.ts";
+import { GuestReports } from "./guest-reports.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
 import { openAttach, openExec, openPortForward, untilEnded } from "./open-streams.ts";
 import type { EngineOptions, Parts, Ports } from "./parts.ts";
@@ -36,6 +37,7 @@ export interface Engine {
   readonly pods: Pods;
   readonly events: PodEvents;
   readonly stats: Stats;
+  readonly guestReports: Pick<GuestReports, "latest">;
   runPod(spec: PodSpec, signal: AbortSignal): Promise<PodId>;
   stopPod(podId: PodId, signal: AbortSignal): Promise<void>;
   removePod(podId: PodId, signal: AbortSignal): Promise<void>;
@@ -81,6 +83,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
   const parts: Parts = { ...ports, options, pods: new Pods(ports.store, stored), locks: new KeyedLock() };
   const watch = watchMachines(parts, async (signal) => await reconcileUntilDone(parts, signal));
   const retries = retryStops(parts);
+  const guestReports = new GuestReports(parts);
   const bind =
     <Args extends unknown[], Result>(useCase: (parts: Parts, ...args: Args) => Result) =>
     (...args: Args): Result =>
@@ -92,6 +95,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       pods: parts.pods,
       events: new PodEvents(parts),
       stats: new Stats(parts),
+      guestReports,
       runPod: bind(runPod),
       stopPod: bind(stopPod),
       removePod: bind(removePod),
@@ -119,6 +123,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       }
     },
     [Symbol.asyncDispose]: async () => {
+      await guestReports[Symbol.asyncDispose]();
       await retries[Symbol.asyncDispose]();
       await watch[Symbol.asyncDispose]();
     },

@@ -5,6 +5,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { ConsoleLogs } from "../ports/console-log.ts";
 import type { Disks } from "../ports/disks.ts";
 import type { Guests } from "../ports/guest-exec.ts";
+import type { GuestFilesystems } from "../ports/guest-filesystems.ts";
 import type { HostFiles } from "../ports/host-files.ts";
 import type { Hypervisor } from "../ports/hypervisor.ts";
 import type { ImageStore } from "../ports/image-store.ts";
@@ -23,6 +24,7 @@ export interface Ports {
   readonly clock: Clock;
   readonly consoleLogs: ConsoleLogs;
   readonly disks: Disks;
+  readonly guestFilesystems: GuestFilesystems;
   readonly guests: Guests;
   readonly hostFiles: HostFiles;
   readonly hypervisor: Hypervisor;
@@ -46,6 +48,8 @@ export interface EngineOptions {
   readonly minMemoryBytes: number;
   /** A guest without a way in that started no longer ago than this is taken for booting. */
   readonly bootMs: number;
+  /** What a guest gets to give memory back. */
+  readonly giveBackMs: number;
   /** A cgroup that does not exist cannot be a partition. */
   readonly cgroupExists: (path: string) => boolean;
   readonly hasMachined: boolean;

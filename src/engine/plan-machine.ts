@@ -11,12 +11,16 @@ import type { PodRecord } from "../ports/pod-store.ts";
 import type { SeedFile, SeedRequest } from "../ports/seed.ts";
 import type { Parts } from "./parts.ts";
 
-/** @throws SPEC_INVALID naming the field that asks for what cannot be. */
+/**
+ * @param field Where the resources were said; CreateContainer's own place when absent.
+ * @throws SPEC_INVALID naming the field that asks for what cannot be.
+ */
 export function planMachine(
   { options, store }: Pick<Parts, "options" | "store">,
   pod: PodRecord,
   facts: Omit<MachineFacts, "notices">,
   base: { readonly path: string; readonly format: Image["format"] },
+  field?: string,
 ): MachinePlan {
   const { spec } = facts;
   const { namespace, name, uid, cgroupParent, overhead } = pod.facts.spec;
@@ -38,7 +42,7 @@ export function planMachine(
       image: spec.userImage,
       imageDigest: facts.imageDigest,
     },
-    ...sizeMachine({ resources: spec.resources, overhead }, options),
+    ...sizeMachine({ resources: spec.resources, overhead, ...(field === undefined ? {} : { field }) }, options),
     ...(partition === undefined ? {} : { partition }),
     disk: { overlayPath: paths.overlayPath, base },
     seedPath: paths.seedPath,

@@ -1,20 +1,30 @@
 // UpdateContainerResources: what can be changed while a VM runs, changed at once; the rest refused, and said why.
 
 import { isDeepStrictEqual } from "node:util";
+import { poll } from "../lib/backoff.ts";
+import { undoSignal } from "../lib/undo.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
 import { changed, type Resources } from "../model/resources.ts";
 import { sizeMachine } from "../model/sizing.ts";
-import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
-import type { Parts } from "./parts.ts";
+import type { MachineSize } from "../ports/hypervisor.ts";
+import type { MachineRecord } from "../ports/pod-store.ts";
+import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
+import { planMachine } from "./plan-machine.ts";
 
 /** What holds by now. */
 export const resourcesInForce = ({ facts, resources }: MachineRecord): Resources => resources ?? facts.spec.resources;
 
+/** Where CRI's UpdateContainerResources says it. */
+const FIELD = "linux";
+/** Between two looks at how far a guest has come. */
+const LOOK = { firstMs: 20, maxMs: 500 };
+
 /**
  * What `change` does not name stays. Abort leaves either the old or the new in force; the same call again makes it the
  * new.
- * @throws MACHINE_NOT_FOUND; WRONG_STATE for an exited machine, and for what only the next start can change.
+ * @throws MACHINE_NOT_FOUND; SPEC_INVALID for what no machine can have; WRONG_STATE for a machine that exited, for what
+ *   only the next start can change, and when the guest gives no memory back.
  */
 export async function updateMachine(
   parts: Parts,
@@ -22,40 +32,99 @@ export async function updateMachine(
   change: Resources,
   signal: AbortSignal,
 ): Promise<void> {
-  const { pods, locks, hypervisor, options } = parts;
+  const { pods, locks } = parts;
   const { podId } = pods.machine(machineId).facts;
   await locks.run(
     podId,
     async () => {
       const machine = pods.machine(machineId);
-      if (machine.state.at === "exited") throw refused(machine, "it has exited");
-      const before = resourcesInForce(machine);
-      const wanted = changed(before, change);
-      if (isDeepStrictEqual(wanted, before)) return;
-      refuseWhatNeedsAStart(parts, pods.pod(podId), machine, wanted);
-      const { cpu } = sizeMachine({ resources: wanted, overhead: pods.pod(podId).facts.spec.overhead }, options);
-      await hypervisor.tune(machineId, cpu, signal);
+      const wanted = changed(resourcesInForce(machine), change);
+      switch (machine.state.at) {
+        case "exited":
+          throw refused(machine, "it has exited");
+        case "starting":
+          throw refused(machine, "its start could not be undone yet");
+        case "intended":
+        case "created":
+          if (!isDeepStrictEqual(wanted, resourcesInForce(machine))) await remake(parts, machine, wanted, signal);
+          break;
+        case "running":
+        case "stopping":
+          if (!isDeepStrictEqual(wanted, resourcesInForce(machine))) await resize(parts, machine, wanted, signal);
+      }
       await pods.setResources(machineId, wanted);
     },
     signal,
   );
 }
 
-function refuseWhatNeedsAStart({ options }: Parts, pod: PodRecord, machine: MachineRecord, wanted: Resources): void {
-  const before = resourcesInForce(machine);
-  const { overhead } = pod.facts.spec;
-  if (wanted.memoryLimitBytes !== before.memoryLimitBytes)
-    throw refused(machine, "the memory of a VM is what it was when the VM was made");
-  if (wanted.cpusetCpus !== before.cpusetCpus || wanted.cpusetMems !== before.cpusetMems)
-    throw refused(machine, "the CPUs and memory nodes that a VM may use are what they were when it was made");
-  const has = sizeMachine({ resources: machine.facts.spec.resources, overhead }, options).cpu.count;
-  const needs = sizeMachine({ resources: wanted, overhead }, options).cpu.count;
-  if (needs > has) throw refused(machine, `it has ${has} vCPUs, and the new limit is of use to ${needs} only`);
+/** Nothing runs yet: it becomes another machine. Without a definition its start makes one, of what is in force then. */
+async function remake(parts: Parts, machine: MachineRecord, wanted: Resources, signal: AbortSignal): Promise<void> {
+  const { pods, images, hypervisor } = parts;
+  const { facts } = machine;
+  const { path, image } = await images.hold(facts.imageDigest, facts.machineId, signal);
+  const now = { ...facts, spec: { ...facts.spec, resources: wanted } };
+  const plan = planMachine(parts, pods.pod(facts.podId), now, { path, format: image.format }, FIELD);
+  await hypervisor.undefine(facts.machineId, signal);
+  await hypervisor.define(plan, signal);
 }
 
-function refused({ facts, state }: MachineRecord, why: string): VmletError {
+async function resize(parts: Parts, machine: MachineRecord, wanted: Resources, signal: AbortSignal): Promise<void> {
+  const { pods, hypervisor, options } = parts;
+  const { machineId, podId } = machine.facts;
+  const { overhead } = pods.pod(podId).facts.spec;
+  const { memoryBytes, cpu } = sizeMachine({ resources: wanted, overhead, field: FIELD }, options);
+  const has = (await hypervisor.sizes([machineId], signal)).get(machineId);
+  if (has === undefined) throw refused(machine, "its VM is off");
+  if (cpu.count > has.vcpus)
+    throw refused(machine, `it has ${has.vcpus} vCPUs, and the new limit is of use to ${cpu.count} only`, "cpu_quota");
+  // First what may be refused.
+  if (wanted.memoryLimitBytes !== resourcesInForce(machine).memoryLimitBytes)
+    await resizeMemory(parts, machine, has, memoryBytes, signal);
+  await hypervisor.tune(machineId, { ...cpu, count: has.vcpus }, signal);
+}
+
+async function resizeMemory(
+  parts: Parts,
+  machine: MachineRecord,
+  has: MachineSize,
+  memoryBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { hypervisor, options } = parts;
+  const { machineId } = machine.facts;
+  const field = "memory_limit_in_bytes";
+  if (memoryBytes > has.maxMemoryBytes) {
+    const why = `its guest would have ${mib(memoryBytes)}, and a VM cannot have more than what it was started with`;
+    throw refused(machine, `${why}, ${mib(has.maxMemoryBytes)}`, field);
+  }
+  if (memoryBytes === has.memoryBytes) return;
+  await using undo = new AsyncDisposableStack();
+  undo.defer(async () => await hypervisor.setMemory(machineId, has.memoryBytes, undoSignal(UNDO_LIMIT_MS)));
+  await hypervisor.setMemory(machineId, memoryBytes, signal);
+  let reached: MachineSize | undefined;
+  const isThere = async (): Promise<true | undefined> => {
+    reached = (await hypervisor.sizes([machineId], signal)).get(machineId);
+    return reached?.memoryBytes === memoryBytes || undefined;
+  };
+  const limit = AbortSignal.timeout(options.giveBackMs);
+  try {
+    await poll(isThere, LOOK, AbortSignal.any([signal, limit]));
+  } catch (error) {
+    if (signal.aborted || !limit.aborted) throw error;
+    const now = reached === undefined ? "nobody knows what it has" : `it has ${mib(reached.memoryBytes)}`;
+    const why = `its guest was asked to live with ${mib(memoryBytes)}, and after ${options.giveBackMs} ms ${now}`;
+    throw refused(machine, `${why}: it needs the memory, or has no driver for virtio's balloon`, field);
+  }
+  undo.move();
+}
+
+function refused({ facts, state }: MachineRecord, why: string, field?: string): VmletError {
+  const where = field === undefined ? "" : `${FIELD}.${field}: `;
   return new VmletError(
     { code: "WRONG_STATE", subject: "container", state: state.at },
-    `container ${facts.machineId}: ${why}; delete the pod, and it starts with what is asked for`,
+    `${where}container ${facts.machineId}: ${why}; delete the pod, and it starts with what is asked for`,
   );
 }
+
+const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)}Mi`;

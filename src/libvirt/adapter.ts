@@ -5,26 +5,31 @@ import { untilAborted } from "../lib/keyed-lock.ts";
 import { failsWith, VmletError } from "../model/failure.ts";
 import { type MachineId, uuidOf } from "../model/ids.ts";
 import type { CpuPlan, MachinePlan } from "../model/machine-plan.ts";
-import type { AgentCommand, Hypervisor, HypervisorInfo, MachineSighting, MachineSignal } from "../ports/hypervisor.ts";
+import type {
+  AgentCommand,
+  Hypervisor,
+  HypervisorInfo,
+  MachineSighting,
+  MachineSignal,
+  MachineSize,
+} from "../ports/hypervisor.ts";
 import type { Logger } from "../ports/logger.ts";
 import { askAgent } from "./agent.ts";
 import { CLIENT_DEFAULTS, type ClientEvent, LibvirtClient } from "./client/client.ts";
-import { type DomainEvent, type DomainRef, type Procedure, procedures, type TypedParam } from "./client/messages.ts";
+import { type DomainEvent, type DomainRef, type Procedure, procedures } from "./client/messages.ts";
 import { conditionOf, signalOf } from "./conditions.ts";
-import { cputuneOf } from "./cputune.ts";
+import { cpumapOf, namingField, nodesetParamsOf, schedulerParamsOf } from "./cputune.ts";
 import { renderDomain } from "./domain-xml.ts";
 import { isRefused, isStuck, LIBVIRT_ERROR, translated } from "./errors.ts";
 import { type LibvirtOptions, START_LIMIT_MS } from "./options.ts";
 import { type OwnDomain, OwnDomains } from "./ours.ts";
 import { qemuPid } from "./pid-file.ts";
+import { SIZE_STATS, sizesOf } from "./sizes.ts";
 import { loadTemplate } from "./template.ts";
 import { resolveVirtualization } from "./virtualization.ts";
 
 const START_PAUSED = 1;
 const AFFECT_LIVE = 1;
-const AFFECT_CONFIG = 2;
-/** What libvirt takes for "no limit". */
-const NO_QUOTA = -1;
 const SHUTDOWN_ACPI = 1;
 const SHUTDOWN_AGENT = 2;
 // Everything that libvirt may keep of a domain: managed save, snapshots, NVRAM, checkpoints, and, newer, the TPM.
@@ -113,16 +118,38 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     }
   }
 
-  async tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void> {
-    const { shares, globalPeriod, globalQuota = NO_QUOTA } = cputuneOf(cpu);
-    const params: readonly TypedParam[] = [
-      ...(shares === undefined ? [] : [ulong("cpu_shares", shares)]),
-      ...(globalPeriod === undefined ? [] : [ulong("global_period", globalPeriod)]),
-      { field: "global_quota", value: { type: "llong", value: BigInt(globalQuota) } },
-    ];
-    const isOn = (await this.look(machineId, signal))?.condition.is === "on";
-    const flags = AFFECT_CONFIG | (isOn ? AFFECT_LIVE : 0);
-    await this.#change(machineId, procedures.setSchedulerParameters, { params, flags }, {}, signal);
+  async tune(machineId: MachineId, cpu: CpuPlan, signal: AbortSignal): Promise<void> {
+    const params = schedulerParamsOf(cpu);
+    await this.#change(machineId, procedures.setSchedulerParameters, { params, flags: AFFECT_LIVE }, {}, signal);
+    await namingField("linux.cpuset_cpus", cpu.cpuset, async (cpuset) => {
+      const pin = { cpumap: cpumapOf(cpuset), flags: AFFECT_LIVE };
+      await this.#change(machineId, procedures.pinEmulator, pin, {}, signal);
+      for (let vcpu = 0; vcpu < cpu.count; vcpu += 1)
+        await this.#change(machineId, procedures.pinVcpu, { vcpu, ...pin }, {}, signal);
+    });
+    await namingField("linux.cpuset_mems", cpu.memoryNodes, async (nodes) => {
+      const change = { params: nodesetParamsOf(nodes), flags: AFFECT_LIVE };
+      await this.#change(machineId, procedures.setNumaParameters, change, {}, signal);
+    });
+  }
+
+  async setMemory(machineId: MachineId, memoryBytes: number, signal: AbortSignal): Promise<void> {
+    const change = { memoryKiB: BigInt(Math.floor(memoryBytes / 1024)), flags: AFFECT_LIVE };
+    await this.#change(machineId, procedures.setMemory, change, {}, signal);
+  }
+
+  async sizes(machineIds: readonly MachineId[], signal: AbortSignal): Promise<ReadonlyMap<MachineId, MachineSize>> {
+    return this.#translating(async () => {
+      const own = await Promise.all(machineIds.map(async (machineId) => await this.#find(machineId, signal)));
+      const domains = own.flatMap((each) => (each === undefined ? [] : [each.ref]));
+      if (domains.length === 0) return new Map(); // nobody's: libvirt would take it for everybody's
+      const asked = { domains, ...SIZE_STATS };
+      const { records } = await this.#client.call(procedures.getAllDomainStats, asked, {}, signal);
+      return sizesOf(records, (uuid) => {
+        const known = this.#ours.known(uuid);
+        return typeof known === "object" ? known.machineId : undefined;
+      });
+    });
   }
 
   async askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void> {
@@ -349,11 +376,6 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     }
   }
 }
-
-const ulong = (field: string, value: number): TypedParam => ({
-  field,
-  value: { type: "ullong", value: BigInt(value) },
-});
 
 /** 9,000,000 is 9.0.0. */
 function spelled(version: bigint): string {

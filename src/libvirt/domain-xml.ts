@@ -101,7 +101,7 @@ function fillMemory(domain: XmlElement, memoryBytes: number): void {
 }
 
 function fillCpu(domain: XmlElement, cpu: CpuPlan): void {
-  const { count, cpuset } = cpu;
+  const { count, cpuset, memoryNodes } = cpu;
   const pinned = cpuset === undefined || cpuset === "" ? {} : { cpuset };
   setChild(domain, "vcpu", element("vcpu", { placement: "static", ...pinned }, String(count)));
   const { shares, globalPeriod, globalQuota } = cputuneOf(cpu);
@@ -111,6 +111,10 @@ function fillCpu(domain: XmlElement, cpu: CpuPlan): void {
     setChild(cputune, name, value === undefined ? undefined : element(name, {}, String(value)));
   }
   setChild(domain, "cputune", cputune.children.length === 0 ? undefined : cputune);
+  if (memoryNodes === undefined) return;
+  // By the cgroup alone, so that it can be another set while the machine runs.
+  const placed = element("memory", { mode: "restrictive", nodeset: memoryNodes });
+  setChild(domain, "numatune", element("numatune", {}, [placed]));
 }
 
 function fillPartition(domain: XmlElement, partition: string | undefined): void {

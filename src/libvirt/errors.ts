@@ -8,6 +8,7 @@ export const LIBVIRT_ERROR = {
   internalError: 1,
   invalidArgument: 8,
   xmlError: 27,
+  systemError: 38,
   noDomain: 42,
   operationInvalid: 55,
   configUnsupported: 67,

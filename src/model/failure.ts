@@ -62,6 +62,6 @@ export function failsWith<C extends Failure["code"]>(
 }
 
 /** Bad input: names the field as the caller spells it, and the remedy. */
-export function invalid(field: string, message: string): VmletError {
-  return new VmletError({ code: "SPEC_INVALID", field }, `${field}: ${message}`);
+export function invalid(field: string, message: string, options?: ErrorOptions): VmletError {
+  return new VmletError({ code: "SPEC_INVALID", field }, `${field}: ${message}`, options);
 }

@@ -23,7 +23,10 @@ export interface CpuPlan {
   readonly periodUs?: number;
   /** For the whole machine, not per vCPU; negative or absent: no limit. */
   readonly quotaUs?: number;
+  /** CPUs of the node that it may run on: `0-2,5`. */
   readonly cpuset?: string;
+  /** Memory nodes of the node that its memory may be on, spelled the same. */
+  readonly memoryNodes?: string;
 }
 
 export interface MachinePlan {

@@ -15,9 +15,12 @@ export interface SizingRequest {
   readonly resources: Resources;
   /** What the RuntimeClass set aside beside the containers' limits. */
   readonly overhead: Resources;
+  /** Where the caller said it, for messages; CreateContainer's own place when absent. */
+  readonly field?: string;
 }
 
 const MIB = 1 << 20;
+const FIELD = "config.linux.resources";
 const MAX_VCPUS = 255;
 /** The kernel's own default, used where only a quota is said. */
 const DEFAULT_PERIOD_US = 100_000;
@@ -27,21 +30,21 @@ export function sizeMachine(
   request: SizingRequest,
   options: SizingOptions,
 ): { readonly memoryBytes: number; readonly cpu: CpuPlan } {
-  return { memoryBytes: guestMemoryBytes(request, options), cpu: cpuPlanOf(request.resources) };
+  return { memoryBytes: guestMemoryBytes(request, options), cpu: cpuPlanOf(request) };
 }
 
 /**
  * The pod's cgroup holds guest and QEMU both: limit + overhead. So the guest gets the limit, less what the overhead
  * leaves uncovered; whole MiB, because libvirt rounds up and the cgroup would not.
  */
-function guestMemoryBytes({ resources, overhead }: SizingRequest, options: SizingOptions): number {
+function guestMemoryBytes({ resources, overhead, field = FIELD }: SizingRequest, options: SizingOptions): number {
   const limitBytes = resources.memoryLimitBytes;
   if (limitBytes === undefined || limitBytes < 0) return options.defaultMemoryBytes;
   const uncoveredBytes = Math.max(0, options.overheadBytes - (overhead.memoryLimitBytes ?? 0));
   const memoryBytes = Math.floor((limitBytes - uncoveredBytes) / MIB) * MIB;
   if (memoryBytes >= options.minMemoryBytes) return memoryBytes;
   throw invalid(
-    "config.linux.resources.memory_limit_in_bytes",
+    `${field}.memory_limit_in_bytes`,
     `${mib(limitBytes)} less ${mib(uncoveredBytes)} that QEMU needs leaves ${mib(Math.max(0, memoryBytes))} for the guest, ` +
       `and ${mib(options.minMemoryBytes)} are the least; raise the limit, or let the RuntimeClass set ` +
       `overhead.podFixed.memory to ${mib(options.overheadBytes)}`,
@@ -50,20 +53,22 @@ function guestMemoryBytes({ resources, overhead }: SizingRequest, options: Sizin
 
 const mib = (bytes: number): string => `${Math.floor(bytes / MIB)}Mi`;
 
-function cpuPlanOf({ cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus }: Resources): CpuPlan {
+function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
+  const { cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus = "", cpusetMems = "" } = resources;
   const periodUs = cpuPeriodUs ?? DEFAULT_PERIOD_US;
   const isLimited = cpuQuotaUs !== undefined && cpuQuotaUs > 0;
   return {
     count: isLimited ? Math.min(MAX_VCPUS, Math.max(1, Math.ceil(cpuQuotaUs / periodUs))) : 1,
     ...(cpuShares === undefined ? {} : { shares: cpuShares }),
     ...(isLimited ? { periodUs, quotaUs: cpuQuotaUs } : {}),
-    ...(cpusetCpus === undefined || cpusetCpus === "" ? {} : { cpuset: checkedCpuset(cpusetCpus) }),
+    ...(cpusetCpus === "" ? {} : { cpuset: checkedSet(cpusetCpus, `${field}.cpuset_cpus`, "CPUs") }),
+    ...(cpusetMems === "" ? {} : { memoryNodes: checkedSet(cpusetMems, `${field}.cpuset_mems`, "memory nodes") }),
   };
 }
 
-function checkedCpuset(text: string): string {
-  if (/^\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*$/.test(text)) return text;
-  throw invalid("config.linux.resources.cpuset_cpus", `"${text.slice(0, 80)}" is no list of CPUs such as 0-2,5`);
+function checkedSet(text: string, field: string, ofWhat: string): string {
+  if (/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text)) return text;
+  throw invalid(field, `"${text.slice(0, 80)}" is no list of ${ofWhat} such as 0-2,5`);
 }
 
 export interface CgroupFacts {

@@ -27,6 +27,28 @@ export interface MachineSighting {
   readonly lastPid?: number;
 }
 
+/** What a machine that is on was given. */
+export interface MachineSize {
+  readonly vcpus: number;
+  /** What it was started with. */
+  readonly maxMemoryBytes: number;
+  /** What the balloon leaves it. */
+  readonly memoryBytes: number;
+  /** What its guest says, where that has a driver for the balloon. */
+  readonly guest?: GuestMemory;
+}
+
+/** A guest's own word. */
+export interface GuestMemory {
+  /** When it said so. */
+  readonly atMs: number;
+  readonly totalBytes: number;
+  /** Nobody uses it. */
+  readonly freeBytes: number;
+  /** Programs could have it: free, or a cache that would make way. Older guests do not tell. */
+  readonly availableBytes?: number;
+}
+
 /** Something happened to a domain of ours. The condition is asked for afterwards; an event is a reason to look. */
 export type MachineSignal =
   | {
@@ -64,10 +86,20 @@ export interface Hypervisor {
   /** Let the CPUs run. Running already: no change. */
   resume(machineId: MachineId, signal: AbortSignal): Promise<void>;
   /**
-   * Other shares and another quota from now on, and at every later start; a quota that is not said is none.
-   * @throws DOMAIN_NOT_FOUND
+   * Other shares, another quota, other CPUs and memory nodes for a machine that is on, at once; a quota that is not said
+   * is none, a set that is not said stays. A failure may leave some of it in force; the same call again makes it all.
+   * @param cpu `count` is what the machine has: this changes no vCPUs.
+   * @throws DOMAIN_NOT_FOUND; SPEC_INVALID for a set that the node has not.
    */
-  tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void>;
+  tune(machineId: MachineId, cpu: CpuPlan, signal: AbortSignal): Promise<void>;
+  /**
+   * Ask the guest of a machine that is on to live with so much memory: not more than it was started with. Resolves when
+   * it was asked; `sizes` tells how far it has come.
+   * @throws DOMAIN_NOT_FOUND; HYPERVISOR_FAILED for a machine without a balloon.
+   */
+  setMemory(machineId: MachineId, memoryBytes: number, signal: AbortSignal): Promise<void>;
+  /** Of those that are on. A QEMU that is busy or hangs is not waited for: its guest's own figures are left out. */
+  sizes(machineIds: readonly MachineId[], signal: AbortSignal): Promise<ReadonlyMap<MachineId, MachineSize>>;
   /** Ask the guest to power off. Resolves when it was asked, not when it is off. */
   askToPowerOff(machineId: MachineId, via: "agent" | "acpi", signal: AbortSignal): Promise<void>;
   /**

@@ -73,13 +73,14 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       await hypervisor.undefine(machineId, limit());
     });
 
-    test.each(["startPaused", "resume", "tune"] as const)(
+    test.each(["startPaused", "resume", "tune", "setMemory"] as const)(
       "%s of an unknown machine is DOMAIN_NOT_FOUND",
       async (call) => {
         const calls = {
           startPaused: async () => hypervisor.startPaused(newMachineId(), limit()),
           resume: async () => hypervisor.resume(newMachineId(), limit()),
-          tune: async () => hypervisor.tune(newMachineId(), { shares: 2 }, limit()),
+          tune: async () => hypervisor.tune(newMachineId(), { count: 1, shares: 2 }, limit()),
+          setMemory: async () => hypervisor.setMemory(newMachineId(), 64 << 20, limit()),
         };
         await expect(calls[call]()).rejects.toMatchObject({
           failure: { code: "DOMAIN_NOT_FOUND" },
@@ -124,11 +125,25 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       expect(await hypervisor.pidOf(plan)).toBeUndefined();
     });
 
-    test("takes other CPU limits for a machine that is off", async () => {
-      const { machineId } = await defined();
-      await hypervisor.tune(machineId, { shares: 300, periodUs: 100_000, quotaUs: 50_000 }, limit());
-      await hypervisor.tune(machineId, { shares: 600 }, limit());
-      expect(await conditionOf(machineId)).toEqual({ is: "off", ended: "never-started" });
+    test("changes nothing of a machine that is off; asks the guest of one that is on for memory", async () => {
+      const off = await defined();
+      const isOff = { failure: { code: "HYPERVISOR_FAILED", libvirtCode: 55 } };
+      await expect(hypervisor.tune(off.machineId, { count: 1, shares: 300 }, limit())).rejects.toMatchObject(isOff);
+      await expect(hypervisor.setMemory(off.machineId, 64 << 20, limit())).rejects.toMatchObject(isOff);
+      const on = await started();
+      await hypervisor.setMemory(on.machineId, on.memoryBytes, limit());
+      expect((await hypervisor.sizes([on.machineId], limit())).get(on.machineId)?.memoryBytes).toBe(on.memoryBytes);
+    });
+
+    test("tells the sizes of machines that are on, and of nobody else's", async () => {
+      const on = await started();
+      const off = await defined();
+      const foreign = await bench.addForeign();
+      const sizes = await hypervisor.sizes([on.machineId, off.machineId, newMachineId()], limit());
+      const { memoryBytes, cpu } = on;
+      expect([...sizes]).toEqual([[on.machineId, { vcpus: cpu.count, maxMemoryBytes: memoryBytes, memoryBytes }]]);
+      expect([...(await hypervisor.sizes([off.machineId], limit()))]).toEqual([]);
+      expect(await foreign.isRunning()).toBe(true);
     });
 
     test("refuses to start a machine that is on, and leaves it on", async () => {

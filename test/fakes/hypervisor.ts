@@ -5,11 +5,13 @@ import type { MachineId } from "../../src/model/ids.ts";
 import type { CpuPlan, MachinePlan } from "../../src/model/machine-plan.ts";
 import type {
   AgentCommand,
+  GuestMemory,
   Hypervisor,
   HypervisorInfo,
   MachineCondition,
   MachineSighting,
   MachineSignal,
+  MachineSize,
 } from "../../src/ports/hypervisor.ts";
 
 export type HypervisorCall = Exclude<keyof Hypervisor, "listen">;
@@ -27,7 +29,12 @@ interface FakeDomain {
   condition: MachineCondition;
   manners: GuestManners;
   isStuck: boolean;
-  tuned?: Omit<CpuPlan, "count">;
+  tuned?: CpuPlan;
+  /** What the balloon leaves it, while it is on. */
+  memoryBytes?: number;
+  guestMemory?: GuestMemory;
+  /** Its guest has no driver for the balloon. */
+  keepsMemory?: true;
   pid?: number;
   lastPid?: number;
   agent?: FakeAgent;
@@ -86,9 +93,26 @@ export class FakeHypervisor implements Hypervisor {
     });
   }
 
-  async tune(machineId: MachineId, cpu: Omit<CpuPlan, "count">, signal: AbortSignal): Promise<void> {
+  async tune(machineId: MachineId, cpu: CpuPlan, signal: AbortSignal): Promise<void> {
     return this.#serve("tune", machineId, signal, () => {
-      this.#domainOf(machineId).tuned = cpu;
+      this.#running(machineId, "tune").tuned = cpu;
+    });
+  }
+
+  async setMemory(machineId: MachineId, memoryBytes: number, signal: AbortSignal): Promise<void> {
+    return this.#serve("setMemory", machineId, signal, () => {
+      const domain = this.#running(machineId, "setMemory");
+      if (!domain.keepsMemory) domain.memoryBytes = memoryBytes;
+    });
+  }
+
+  async sizes(machineIds: readonly MachineId[], signal: AbortSignal): Promise<ReadonlyMap<MachineId, MachineSize>> {
+    return this.#serve("sizes", undefined, signal, () => {
+      const on = machineIds.flatMap((machineId) => {
+        const domain = this.#domains.get(machineId);
+        return domain?.condition.is === "on" ? [domain] : [];
+      });
+      return new Map(on.map((domain) => [domain.plan.machineId, sizeOf(domain)]));
     });
   }
 
@@ -162,8 +186,24 @@ export class FakeHypervisor implements Hypervisor {
   }
 
   /** What `tune` was last told. */
-  tunedTo(machineId: MachineId): Omit<CpuPlan, "count"> | undefined {
+  tunedTo(machineId: MachineId): CpuPlan | undefined {
     return this.#domainOf(machineId).tuned;
+  }
+
+  /** What the guest has by now; undefined when it is off. */
+  memoryOf(machineId: MachineId): number | undefined {
+    const domain = this.#domainOf(machineId);
+    return domain.condition.is === "on" ? sizeOf(domain).memoryBytes : undefined;
+  }
+
+  /** Its guest tells of its memory. */
+  tellMemory(machineId: MachineId, memory: GuestMemory): void {
+    this.#domainOf(machineId).guestMemory = memory;
+  }
+
+  /** Its guest has no driver for the balloon. */
+  keepMemory(machineId: MachineId): void {
+    this.#domainOf(machineId).keepsMemory = true;
   }
 
   setManners(machineId: MachineId, manners: GuestManners): void {
@@ -280,6 +320,7 @@ export class FakeHypervisor implements Hypervisor {
   #turnOn(domain: FakeDomain, condition: MachineCondition): void {
     domain.condition = condition;
     domain.pid = this.#nextPid++;
+    delete domain.memoryBytes;
     this.#tell({ type: "started", machineId: domain.plan.machineId });
   }
 
@@ -303,6 +344,12 @@ function sightingOf({ plan, condition, pid, lastPid }: FakeDomain): MachineSight
   const pids = condition.is === "on" ? { pid } : { pid: undefined, lastPid };
   const known = Object.entries(pids).filter(([, value]) => value !== undefined);
   return { machineId, podId, domainName, condition, ...Object.fromEntries(known) };
+}
+
+function sizeOf({ plan, memoryBytes, guestMemory }: FakeDomain): MachineSize {
+  const { cpu, memoryBytes: maxMemoryBytes } = plan;
+  const size = { vcpus: cpu.count, maxMemoryBytes, memoryBytes: memoryBytes ?? maxMemoryBytes };
+  return guestMemory === undefined ? size : { ...size, guest: guestMemory };
 }
 
 function refused(procedure: string, libvirtCode: number, message: string): VmletError {

@@ -21,7 +21,7 @@ export function somePlan(changes: Partial<MachinePlan> = {}): MachinePlan {
       imageDigest: `sha256:${"a".repeat(64)}` as ImageDigest,
     },
     memoryBytes: 128 * 1024 * 1024,
-    cpu: { count: 2, shares: 204, periodUs: 100_000, quotaUs: 150_000, cpuset: "0-1" },
+    cpu: { count: 2, shares: 204, periodUs: 100_000, quotaUs: 150_000, cpuset: "0-1", memoryNodes: "0" },
     partition: "/kubepods/burstable",
     disk: { overlayPath: "/var/lib/vmlet/m/disk.qcow2", base: { path: "/var/lib/vmlet/images/a", format: "qcow2" } },
     seedPath: "/var/lib/vmlet/m/seed.iso",

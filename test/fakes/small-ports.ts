@@ -1,10 +1,12 @@
 // Ports whose fakes are a few lines each: they remember what there is, so that a test can see what was left.
 
+import { VmletError } from "../../src/model/failure.ts";
 import type { MachineId } from "../../src/model/ids.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { ConsoleLogRequest, ConsoleLogs } from "../../src/ports/console-log.ts";
 import type { Disks, OverlayRequest } from "../../src/ports/disks.ts";
 import type { GuestCommand, GuestOutput, Guests, GuestTarget } from "../../src/ports/guest-exec.ts";
+import type { GuestFilesystem, GuestFilesystems } from "../../src/ports/guest-filesystems.ts";
 import type { HostFiles } from "../../src/ports/host-files.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import type { Seed, SeedRequest } from "../../src/ports/seed.ts";
@@ -44,6 +46,20 @@ export class FakeDisks implements Disks {
   async createOverlay(request: OverlayRequest, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     this.overlays.set(request.path, request);
+  }
+}
+
+/** Guests without an agent, until a test says what one answers. */
+export class FakeGuestFilesystems implements GuestFilesystems {
+  /** How often a guest was asked. */
+  asked = 0;
+  answer: (machineId: MachineId, signal: AbortSignal) => Promise<readonly GuestFilesystem[]> = async (machineId) => {
+    throw new VmletError({ code: "AGENT_ABSENT", domain: machineId }, `the guest of ${machineId} has no agent`);
+  };
+
+  async of(machineId: MachineId, signal: AbortSignal): Promise<readonly GuestFilesystem[]> {
+    this.asked += 1;
+    return await this.answer(machineId, signal);
   }
 }
 

@@ -8,6 +8,7 @@ import {
   double,
   hyper,
   int,
+  opaque,
   optional,
   string,
   struct,
@@ -30,6 +31,8 @@ const DOMAINS_MAX = 16_384;
 const AUTH_TYPES_MAX = 20;
 const STATS_MAX = 262_144;
 const SCHEDULER_PARAMETERS_MAX = 16;
+const NUMA_PARAMETERS_MAX = 16;
+const CPUMAP_MAX_BYTES = 2_048;
 
 /** libvirt finds a domain by uuid; name and id are carried along. `id` is -1 for one that is off. */
 const domain = struct({ name: string, uuid, id: int });
@@ -176,6 +179,25 @@ export const procedures = {
     struct({ domain, params: array(typedParam, SCHEDULER_PARAMETERS_MAX), flags: uint }),
     nothing,
   ),
+  pinVcpu: lifecycle(
+    "DOMAIN_PIN_VCPU_FLAGS",
+    225,
+    struct({ domain, vcpu: uint, cpumap: opaque(CPUMAP_MAX_BYTES), flags: uint }),
+    nothing,
+  ),
+  pinEmulator: lifecycle(
+    "DOMAIN_PIN_EMULATOR",
+    279,
+    struct({ domain, cpumap: opaque(CPUMAP_MAX_BYTES), flags: uint }),
+    nothing,
+  ),
+  setNumaParameters: lifecycle(
+    "DOMAIN_SET_NUMA_PARAMETERS",
+    254,
+    struct({ domain, params: array(typedParam, NUMA_PARAMETERS_MAX), flags: uint }),
+    nothing,
+  ),
+  setMemory: lifecycle("DOMAIN_SET_MEMORY_FLAGS", 204, struct({ domain, memoryKiB: uhyper, flags: uint }), nothing),
 
   getAllDomainStats: slow(
     "CONNECT_GET_ALL_DOMAIN_STATS",

@@ -135,6 +135,25 @@ export const string: Codec<string> = {
   },
 };
 
+/** As many bytes as there are. */
+export function opaque(maxBytes: number): Codec<Uint8Array> {
+  return {
+    write(out, value) {
+      refuseAbove(maxBytes, value.length, "opaque");
+      uint.write(out, value.length);
+      out.put(value);
+      out.putPadding(value.length);
+    },
+    read(from) {
+      const lengthBytes = uint.read(from);
+      if (lengthBytes > maxBytes) throw garbled(`${lengthBytes} opaque bytes, at most ${maxBytes}`);
+      const value = from.take(lengthBytes);
+      from.takePadding(lengthBytes);
+      return value;
+    },
+  };
+}
+
 /** 16 bytes, told as the dashed lower-case text that people know. */
 export const uuid: Codec<string> = {
   write(out, value) {

@@ -4,6 +4,7 @@
 import { randomInt } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ContainerConfig } from "../../../src/gen/runtime.ts";
+import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { agentAnswers, guestSh, newSshKey, type SshKey, ssh } from "./guest-shell.ts";
 import { startCrictlOnTerminal } from "./interactive.ts";
@@ -108,6 +109,28 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
   test("has grown its root to the size that the pod asked for, and has heeded the user's user-data", async () => {
     expect(Number(await guest("df -B1 --output=size / | tail -n 1"))).toBeGreaterThan(0.9 * ROOT_GIB * 2 ** 30);
     expect(await guest("cat /etc/from-user-data")).toBe("kept");
+  });
+
+  test("tells how much of its memory and its file systems it uses, and the pod's metrics say so", async () => {
+    const told = async (): Promise<ReadonlyMap<string, number> | undefined> => {
+      const { podMetrics } = await node.cri.runtime.listPodSandboxMetrics({}, suite);
+      const metrics = podMetrics.flatMap(({ containerMetrics }) => containerMetrics.flatMap((each) => each.metrics));
+      const ofGuest = metrics.filter(({ name }) => name.startsWith("vmlet_guest_"));
+      const figures = ofGuest.map(({ name, labelValues, value }): [string, number] => [
+        [name, ...labelValues.slice(6, 7)].join(" "),
+        Number(value?.value),
+      ]);
+      const found = new Map(figures);
+      return found.has("vmlet_guest_memory_total_bytes") && found.has("vmlet_guest_filesystem_size_bytes /")
+        ? found
+        : undefined;
+    };
+    const found = await poll(told, { what: "the guest's own figures", limitMs: 60_000, everyMs: 500 }, suite);
+    const [total, free] = [found.get("vmlet_guest_memory_total_bytes"), found.get("vmlet_guest_memory_free_bytes")];
+    expect(free).toBeGreaterThan(0);
+    expect(total).toBeGreaterThan(free ?? Number.NaN);
+    expect(found.get("vmlet_guest_filesystem_size_bytes /")).toBeGreaterThan(0.9 * ROOT_GIB * 2 ** 30);
+    expect(found.get("vmlet_guest_filesystem_used_bytes /")).toBeGreaterThan(100 << 20);
   });
 
   test.skipIf(whyNoSsh !== undefined)(`lets the pod's ssh key in (${whyNoSsh ?? "by a real client"})`, async () => {

@@ -23,6 +23,10 @@ test("every metric has a descriptor, as many label values as that has keys, and 
   const counters = (name: string) => ({ name, rxBytes: 10, rxErrors: 1, txBytes: 20, txErrors: 2 });
   const interfaces = ["eth0", "net1", `vm${machineId.slice(0, 12)}`].map(counters);
   world.meter.networks.set(podId, { atMs: world.clock.now, interfaces });
+  world.hypervisor.tellMemory(machineId, { atMs: world.clock.now, totalBytes: 128 << 20, freeBytes: 64 << 20 });
+  const root = { mountpoint: "/", type: "ext4", usedBytes: 1e9, sizeBytes: 4e9 };
+  world.guestFilesystems.answer = async () => [root];
+  engine.guestReports.latest([machineId]); // the first who wants to know gets nothing yet
 
   const { descriptors } = await runtime.listMetricDescriptors({}, soon());
   const { podMetrics } = await runtime.listPodSandboxMetrics({}, soon());
@@ -44,6 +48,9 @@ test("every metric has a descriptor, as many label values as that has keys, and 
   has("container_memory_failures_total", 3, { ...ours, failure_type: "pgmajfault" });
   has("container_pressure_memory_stalled_seconds_total", 3);
   has("container_start_time_seconds", Math.round(world.clock.now / 1e3));
+  has("vmlet_guest_memory_total_bytes", 128 << 20);
+  has("vmlet_guest_filesystem_used_bytes", 1e9, { ...ours, mountpoint: "/", fstype: "ext4" });
+  expect(all.map(({ name }) => name)).not.toContain("vmlet_guest_memory_available_bytes"); // it did not say
   has("container_network_receive_bytes_total", 10, { pod: "web", container: "", interface: "net1" });
   expect(metrics.map(({ labelValues }) => labelValues.at(-1))).not.toContain(`vm${machineId.slice(0, 12)}`);
 });

@@ -34,16 +34,71 @@ test("the same again asks nothing of libvirt", async () => {
   expect(world.hypervisor.tunedTo(machineId)).toBeUndefined();
 });
 
-test.each<[string, Resources, RegExp]>([
-  ["memory", { memoryLimitBytes: 2 << 30 }, /memory of a VM/],
-  ["the CPUs to run on", { cpusetCpus: "1" }, /CPUs and memory nodes/],
-  ["more vCPUs", { cpuQuotaUs: 250_000 }, /has 2 vCPUs, and the new limit is of use to 3 only/],
-])("%s needs a new start: refused with the reason, nothing changed", async (_what, change, why) => {
-  const { engine, machineId, update } = await running();
-  const refusal = update({ ...change, cpuShares: 2 });
+test("the CPUs and memory nodes to run on change at once", async () => {
+  const { world, engine, machineId, update } = await running();
+  await update({ cpusetCpus: "1,3", cpusetMems: "0" });
+  expect(world.hypervisor.tunedTo(machineId)).toMatchObject({ count: 2, cpuset: "1,3", memoryNodes: "0" });
+  expect(resourcesInForce(engine.pods.machine(machineId))).toMatchObject({ cpusetCpus: "1,3", cpusetMems: "0" });
+});
+
+test("fewer CPUs than it was started with leave its vCPUs, and as many may come back", async () => {
+  const { world, machineId, update } = await running();
+  await update({ cpuQuotaUs: 50_000 });
+  await update({ cpuQuotaUs: 200_000 });
+  expect(world.hypervisor.tunedTo(machineId)).toMatchObject({ quotaUs: 200_000, count: 2 });
+});
+
+test("memory goes down and up again, to what it was started with", async () => {
+  const { world, engine, machineId, update } = await running();
+  const atFirst = world.hypervisor.memoryOf(machineId) ?? 0;
+  await update({ memoryLimitBytes: 768 << 20 });
+  expect(world.hypervisor.memoryOf(machineId)).toBe(atFirst - (256 << 20));
+  expect(resourcesInForce(engine.pods.machine(machineId)).memoryLimitBytes).toBe(768 << 20);
+  await update({ memoryLimitBytes: 1 << 30 });
+  expect(world.hypervisor.memoryOf(machineId)).toBe(atFirst);
+});
+
+test("a guest that gives no memory back keeps it, and its limit", async () => {
+  const { world, engine, machineId, update } = await running();
+  world.hypervisor.keepMemory(machineId);
+  const refusal = update({ memoryLimitBytes: 768 << 20, cpuShares: 2 });
   await expect(refusal).rejects.toMatchObject({ failure: { code: "WRONG_STATE" } });
+  await expect(refusal).rejects.toThrow(/^linux.memory_limit_in_bytes: .*672Mi, and after 50 ms it has 928Mi/);
+  expect(resourcesInForce(engine.pods.machine(machineId))).toEqual(AT_FIRST);
+  const lastCalls = world.hypervisor.calls.map(({ call }) => call);
+  expect(lastCalls.slice(-1)).toEqual(["setMemory"]); // back to what it was
+  expect(lastCalls).not.toContain("tune");
+});
+
+test.each<[string, Resources, string, RegExp]>([
+  ["more memory", { memoryLimitBytes: 2 ** 31 }, "WRONG_STATE", /^linux.memory_limit_in_bytes: .* started with, 928Mi/],
+  ["more vCPUs", { cpuQuotaUs: 250_000 }, "WRONG_STATE", /^linux.cpu_quota: .*has 2 vCPUs, .* of use to 3 only/],
+  ["too little memory", { memoryLimitBytes: 1 << 20 }, "SPEC_INVALID", /^linux.memory_limit_in_bytes: /],
+  ["CPUs that are none", { cpusetCpus: "all" }, "SPEC_INVALID", /^linux.cpuset_cpus: "all" is no list of CPUs/],
+  ["nodes that are none", { cpusetMems: "-1" }, "SPEC_INVALID", /^linux.cpuset_mems: "-1" is no list of memory nodes/],
+])("%s is refused with the field and the reason, and nothing is changed", async (_what, change, code, why) => {
+  const { world, engine, machineId, update } = await running();
+  const refusal = update({ ...change, cpuShares: 2 });
+  await expect(refusal).rejects.toMatchObject({ failure: { code } });
   await expect(refusal).rejects.toThrow(why);
   expect(resourcesInForce(engine.pods.machine(machineId))).toEqual(AT_FIRST);
+  expect(world.hypervisor.tunedTo(machineId)).toBeUndefined();
+});
+
+test("a machine that was not started yet can become any other", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const machineId = await engine.createMachine(podId, machineSpec({ resources: AT_FIRST }), soon());
+  await engine.updateMachine(machineId, { memoryLimitBytes: 2 ** 31, cpuQuotaUs: 400_000, cpusetCpus: "2" }, soon());
+  const memoryBytes = 2 ** 31 - (96 << 20);
+  const cpu = { count: 4, shares: 1024, periodUs: 100_000, quotaUs: 400_000, cpuset: "2" };
+  expect(world.hypervisor.planOf(machineId)).toMatchObject({ memoryBytes, cpu });
+  await engine.startMachine(machineId, soon());
+  expect(world.hypervisor.planOf(machineId)).toMatchObject({ memoryBytes, cpu });
+  await engine.updateMachine(machineId, { memoryLimitBytes: 2 ** 30 }, soon());
+  expect(world.hypervisor.memoryOf(machineId)).toBe(2 ** 30 - (96 << 20));
 });
 
 test("an exited machine is not changed any more, and an unknown one is not there", async () => {

@@ -65,13 +65,15 @@ const removePod: Step = {
   act: async ({ living, podId }, signal) => await living.engine.removePod(podId, signal),
 };
 
+const RESIZED = { cpuShares: 512, cpusetCpus: "0", cpusetMems: "0", memoryLimitBytes: 352 << 20 };
+
 /** Ways through a pod's life; each ends with nothing left. */
 export const LIVES: Readonly<Record<string, readonly Step[]>> = {
   "an orderly life": [
     runPod,
     create(0),
     start(0),
-    onMachine("updateMachine", "shares", (it, id, signal) => it.updateMachine(id, { cpuShares: 512 }, signal)),
+    onMachine("updateMachine", "as it runs", (it, id, signal) => it.updateMachine(id, RESIZED, signal)),
     onMachine("execSync", "true", (it, id, signal) => it.execSync(id, { argv: ["true"] }, signal)),
     onMachine("reopenLog", "", (it, id, signal) => it.reopenLog(id, signal)),
     stop(0),
@@ -82,6 +84,7 @@ export const LIVES: Readonly<Record<string, readonly Step[]>> = {
   "a guest that obeys, and the next attempt": [
     runPod,
     create(0),
+    onMachine("updateMachine", "before its start", (it, id, signal) => it.updateMachine(id, RESIZED, signal)),
     start(0),
     stop(60_000),
     create(1),

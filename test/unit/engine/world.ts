@@ -14,6 +14,7 @@ import {
   FakeClock,
   FakeConsoleLogs,
   FakeDisks,
+  FakeGuestFilesystems,
   FakeGuests,
   FakeSeed,
   FakeStreaming,
@@ -30,6 +31,7 @@ const OPTIONS: EngineOptions = {
   overheadBytes: 96 << 20,
   minMemoryBytes: 64 << 20,
   bootMs: 100_000,
+  giveBackMs: 50,
   cgroupExists: () => false,
   hasMachined: false,
 };
@@ -41,6 +43,7 @@ export class World {
   readonly clock = new FakeClock();
   readonly consoleLogs = new FakeConsoleLogs();
   readonly disks = new FakeDisks();
+  readonly guestFilesystems = new FakeGuestFilesystems();
   readonly guests = new FakeGuests();
   readonly hypervisor = new FakeHypervisor();
   readonly images = new FakeImageStore();
@@ -69,6 +72,7 @@ export class World {
       clock: this.clock,
       consoleLogs: this.#watched("consoleLogs", this.consoleLogs),
       disks: this.#watched("disks", this.disks),
+      guestFilesystems: this.guestFilesystems,
       guests: this.#watched("guests", this.guests),
       hostFiles: this.#watched("hostFiles", fakeHostFiles),
       hypervisor: this.#watched("hypervisor", this.hypervisor),
@@ -122,6 +126,7 @@ export class World {
       domains: (await this.hypervisor.list(soon())).map(({ machineId, condition }) => ({
         plan: this.hypervisor.planOf(machineId),
         tuned: this.hypervisor.tunedTo(machineId),
+        memoryBytes: this.hypervisor.memoryOf(machineId),
         condition,
       })),
       images: this.images.list().map(({ digest }) => digest),

@@ -63,6 +63,7 @@ test("memory, vCPUs, limits of the whole machine and the pod's cgroup are the pl
     ["global_period", "100000"],
     ["global_quota", "150000"],
   ]);
+  expect(at(domain, "numatune", "memory").attributes).toEqual({ mode: "restrictive", nodeset: "0" });
   expect(at(domain, "resource", "partition").text).toBe("/kubepods/burstable");
 });
 
@@ -71,6 +72,7 @@ test("what the plan does not limit is not limited, and without a partition libvi
   const { domain } = rendered(plan);
   expect(child(domain, "cputune")).toBeUndefined();
   expect(child(domain, "resource")).toBeUndefined();
+  expect(child(domain, "numatune")).toBeUndefined();
   expect(at(domain, "vcpu").attributes).toEqual({ placement: "static" });
 });
 
