@@ -5,7 +5,6 @@ import type { ImageDigest } from "../../model/ids.ts";
 import type { RegistryCredentials } from "../../model/registry-credentials.ts";
 import type { Body, ResumePoint } from "../byte-source.ts";
 import type { TransportProfile } from "../options.ts";
-import { checkSignature } from "../signatures/check.ts";
 import type { SignatureDemand } from "../signatures/policy.ts";
 import { readBlob } from "./blob.ts";
 import { credentialsFor, readNodeCredentials } from "./credentials.ts";
@@ -146,7 +145,8 @@ async function signerOf(
 ): Promise<string | undefined> {
   if (demand === undefined) return undefined;
   const inIndex = document.kind === "index" ? [choosePlatform(image, document.index, arch).digest] : [];
-  return checkSignature({ image, digests: [digest, ...inIndex], demand }, clients, signal);
+  const { checkSignature } = await import("../signatures/check.ts"); // memory that a node without rules has not to spare
+  return await checkSignature({ image, digests: [digest, ...inIndex], demand }, clients, signal);
 }
 
 async function manifestOf(

@@ -7,7 +7,7 @@ import { formatReference, type ImageReference, parseReference } from "../../mode
 import { ociTargetOf, registryHostOf } from "../oci/name.ts";
 import type { SignatureOptions, SignatureRule } from "../options.ts";
 import { untrusted } from "./errors.ts";
-import { readPublicKey, type TrustedKey } from "./public-key.ts";
+import type { TrustedKey } from "./public-key.ts";
 
 /** What a name's image must have. */
 export interface SignatureDemand {
@@ -30,7 +30,10 @@ export async function readSignaturePolicy(options: SignatureOptions): Promise<Si
   for (const [index, rule] of options.rules.entries()) {
     const field = `images.signatures.rules[${index}]`;
     const keys: TrustedKey[] = [];
-    for (const [at, path] of rule.keyPaths.entries()) keys.push(await readPublicKey(path, `${field}.keyPaths[${at}]`));
+    for (const [at, path] of rule.keyPaths.entries()) {
+      const { readPublicKey } = await import("./public-key.ts"); // as with signatures themselves: not without a rule
+      keys.push(await readPublicKey(path, `${field}.keyPaths[${at}]`));
+    }
     rules.push({ field, action: rule.action, keys, fits: matcherOf(rule, field) });
   }
   return new SignaturePolicy(rules, options.default);
