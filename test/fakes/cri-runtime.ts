@@ -6,6 +6,7 @@ import {
   Server,
   ServerCredentials,
   type ServerWritableStream,
+  type ServiceDefinition,
   type ServiceError,
   type sendUnaryData,
   status,
@@ -36,6 +37,16 @@ interface Asked {
 
 type Answer = (request: never) => unknown;
 
+/** The service, whose answers may also be bytes. */
+const withBytes = (service: ServiceDefinition): ServiceDefinition =>
+  Object.fromEntries(
+    Object.entries(service).map(([name, method]) => {
+      const responseSerialize = (value: unknown): Buffer =>
+        value instanceof Uint8Array ? Buffer.from(value) : method.responseSerialize(value);
+      return [name, { ...method, responseSerialize }];
+    }),
+  );
+
 export class CriRuntime {
   readonly name: string;
   readonly socketPath: string;
@@ -46,7 +57,7 @@ export class CriRuntime {
   readonly calls: { readonly method: string; readonly request: Request; readonly metadata: Metadata }[] = [];
   /** Every call waits for it. */
   hang: Promise<void> | undefined;
-  /** What these methods answer instead. */
+  /** What these methods answer instead; bytes go out as they are. */
   readonly answers = new Map<string, Answer>();
   readonly #listeners = new Set<ServerWritableStream<unknown, unknown>>();
   #server: Server | undefined;
@@ -59,8 +70,8 @@ export class CriRuntime {
 
   async start(): Promise<void> {
     const server = new Server();
-    server.addService(RuntimeServiceService, this.#implementation(RuntimeServiceService));
-    server.addService(ImageServiceService, this.#implementation(ImageServiceService));
+    for (const service of [RuntimeServiceService, ImageServiceService])
+      server.addService(withBytes(service), this.#implementation(service));
     server.addService(FUTURE_SERVICE, this.#implementation(FUTURE_SERVICE));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     await rm(this.socketPath, { force: true });
@@ -136,6 +147,7 @@ export class CriRuntime {
     const answer = this.answers.get(method) ?? this.#usual()[method];
     if (answer === undefined) throw failure(status.UNIMPLEMENTED, `${this.name} has no ${method}`);
     const given = answer(request as never);
+    if (given instanceof Uint8Array) return given;
     const whole = (message: unknown): unknown => messageType(`${method}Response`)?.fromPartial(message) ?? message;
     return Array.isArray(given) ? given.map(whole) : whole(given);
   }

@@ -164,6 +164,24 @@ test("vmlet hangs: lists stay whole and are not held up", async () => {
   );
 }, 120_000);
 
+test("vmlet restarts in a loop: every list stays whole, and containers notice nothing", async () => {
+  const ending = new AbortController();
+  const asking = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      expect(await listed()).toEqual(everything());
+      await router.cri.runtime.containerStatus({ containerId: container.containerId, verbose: false }, suite);
+    }
+  };
+  const restarting = async (): Promise<void> => {
+    for (let times = 0; times < 3; times++) {
+      await node.kill(suite);
+      await node.start(suite);
+    }
+    ending.abort();
+  };
+  await Promise.all([asking(), restarting()]);
+}, 120_000);
+
 test("the router is killed under load: lists are whole again within a second, and with vmlet down too", async () => {
   await node.kill(suite);
   const ending = new AbortController();

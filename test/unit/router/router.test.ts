@@ -1,6 +1,12 @@
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ContainerEventType, ContainerState, PodSandboxState } from "../../../src/gen/runtime.ts";
+import {
+  ContainerEventType,
+  ContainerState,
+  ListPodSandboxResponse,
+  PodSandbox,
+  PodSandboxState,
+} from "../../../src/gen/runtime.ts";
 import { FUTURE_SERVICE } from "../../fakes/cri-runtime.ts";
 import { poll } from "../../node/poll.ts";
 import { type Caller, Site } from "./site.ts";
@@ -117,6 +123,18 @@ describe("where a call goes", () => {
 });
 
 describe("what is put together", () => {
+  test("fields of tomorrow come through, in what is passed on and in lists of both", async () => {
+    const tomorrow = Buffer.from([0xfa, 0x3e, 3, ...Buffer.from("new")]); // field 1007, three bytes long
+    const item = Buffer.concat([PodSandbox.encode(PodSandbox.fromPartial({ id: "pod-1" })).finish(), tomorrow]);
+    site.machines.answers.set("ListPodSandbox", () => Buffer.concat([Buffer.from([0x0a, item.length]), item]));
+    site.containers.answers.set("RuntimeConfig", () => tomorrow);
+    const container = await runPod("", "web");
+    const bytes = await site.bytesOf("ListPodSandbox");
+    expect(idsOf(ListPodSandboxResponse.decode(bytes).items)).toEqual([container, "pod-1"]);
+    expect(bytes.includes(item)).toBe(true);
+    expect(await site.bytesOf("RuntimeConfig")).toEqual(tomorrow);
+  });
+
   test("lists have the pods, containers, images and figures of both", async () => {
     const [machine, container] = [await runPod("vmlet"), await runPod("", "web")];
     const [vm, web] = [await runContainer(machine, MACHINE_IMAGE), await runContainer(container, "nginx")];

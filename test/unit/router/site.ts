@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { credentials, type ServiceError } from "@grpc/grpc-js";
+import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { parseConfig } from "../../../src/config/load.ts";
 import type * as cri from "../../../src/gen/runtime.ts";
 import { ImageServiceClient, RuntimeServiceClient } from "../../../src/gen/runtime.ts";
@@ -64,6 +64,18 @@ export class Site implements AsyncDisposable {
     const images = new ImageServiceClient(address, credentials.createInsecure());
     this.#clients.push(runtime, images);
     return { runtime, images, call: callerOf(runtime, images) };
+  }
+
+  /** The bytes that a call of the runtime service without a request brings. */
+  async bytesOf(method: string): Promise<Buffer> {
+    const client = new Client(`unix:${this.socketPath}`, credentials.createInsecure());
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+    const asTheyAre = (bytes: Buffer): Buffer => bytes;
+    const path = `/runtime.v1.RuntimeService/${method}`;
+    client.makeUnaryRequest(path, asTheyAre, asTheyAre, Buffer.alloc(0), (error, answer = Buffer.alloc(0)) =>
+      error ? reject(error) : resolve(answer),
+    );
+    return await promise.finally(() => client.close());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
