@@ -19,8 +19,9 @@ export type DiskTask =
   | { readonly do: "restart" }
   | { readonly do: "write"; readonly at: number; readonly length: number }
   | { readonly do: "mark" }
-  /** All is written: make it read-only and durable. */
-  | { readonly do: "finish" };
+  /** All is written: make it read-only. */
+  | { readonly do: "finish" }
+  | { readonly do: "sync" };
 
 export interface ReplyOf {
   /** Where the file ends now. */
@@ -30,6 +31,8 @@ export interface ReplyOf {
   readonly write: void;
   readonly mark: Checkpoint;
   readonly finish: Checkpoint;
+  // oxlint-disable-next-line typescript/no-invalid-void-type
+  readonly sync: void;
 }
 
 /** An Error would lose its code on the way. */

@@ -88,8 +88,11 @@ class DiskFile {
   finish(): Checkpoint {
     const mark = this.mark();
     fchmodSync(this.#file, 0o444);
-    fsyncSync(this.#file);
     return mark;
+  }
+
+  sync(): void {
+    fsyncSync(this.#file);
   }
 
   #writeAll(bytes: Buffer, at: number): void {
@@ -129,6 +132,8 @@ function serve(start: WorkerStart): void {
         return file.mark();
       case "finish":
         return file.finish();
+      case "sync":
+        return file.sync();
     }
   };
   parentPort?.on("message", (task: DiskTask) => {
