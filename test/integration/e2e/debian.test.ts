@@ -2,12 +2,16 @@
 // more each.
 
 import { randomInt } from "node:crypto";
+import { mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ContainerConfig } from "../../../src/gen/runtime.ts";
+import { type Certificate, certify } from "../../fakes/certificate.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { agentAnswers, guestSh, newSshKey, type SshKey, ssh } from "./guest-shell.ts";
-import { startCrictlOnTerminal } from "./interactive.ts";
+import { forwardedPort, greeting, type Interactive, startCrictl, startCrictlOnTerminal } from "./interactive.ts";
 import { whyNoCrictl, whyNoDebian, whyNoIpv6, whyNoSsh } from "./machine-limits.ts";
 import { type PackedGuest, packedGuest } from "./packed-guest.ts";
 import { BOOT_LIMIT_MS, containerConfigOf, VmPod } from "./vm-pod.ts";
@@ -32,10 +36,17 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
   let key: SshKey | undefined;
   let ip = "";
   let domain = "";
+  let folder: { readonly path: string; remove(): Promise<void> };
+  /** Of the streaming server; crictl takes it for its own, too, which the server does not ask for. */
+  let tls: Certificate;
   const guest = (script: string): Promise<string> => guestSh(domain, script, suite);
 
   beforeAll(async () => {
-    node = await startTestNode({ mtu: MTU, ...(whyNoIpv6 === undefined ? { subnet6 } : {}) }, suite);
+    folder = await mkdtempDisposable(join(tmpdir(), "vmlet-debian-"));
+    tls = await certify(folder.path, "streaming", "subjectAltName=IP:127.0.0.1,DNS:localhost");
+    const streaming = { certificatePath: tls.certPath, keyPath: tls.keyPath };
+    const options = { mtu: MTU, config: { streaming }, ...(whyNoIpv6 === undefined ? { subnet6 } : {}) };
+    node = await startTestNode(options, suite);
     if (whyNoSsh === undefined) key = await newSshKey(node.layout.stateFolderPath, "key", suite);
     packed = await packedGuest(node, "debian.qcow2", suite);
     pod = await VmPod.start(
@@ -69,7 +80,10 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
     domain = await pod.domain(suite);
     await agentAnswers(pod, suite);
   }, LIMIT_MS);
-  afterAll(async () => await node[Symbol.asyncDispose](), LIMIT_MS);
+  afterAll(async () => {
+    await node[Symbol.asyncDispose]();
+    await folder.remove();
+  }, LIMIT_MS);
 
   test("is the image that was in the packed file", async () => {
     expect(await pod.status(suite)).toMatchObject({ imageId: packed.digest, imageRef: packed.digest });
@@ -144,16 +158,67 @@ describe.skipIf(whyNoDebian !== undefined)(`a Debian guest (${whyNoDebian ?? "by
     const asked = { containerId: pod.containerId, cmd: ["sh", "-c", 'printf "%s|" "$AWKWARD"; id -un'], timeout: 60n };
     const { stdout, exitCode } = await node.cri.runtime.execSync(asked, suite);
     expect([exitCode, Buffer.from(stdout).toString()]).toEqual([0, `${AWKWARD}|root\n`]);
-    if (whyNoCrictl === undefined) {
-      await using terminal = startCrictlOnTerminal(node, ["exec", "-it", pod.containerId, "bash", "--norc"]);
-      await terminal.shows("# ");
-      terminal.type("tty; echo $((6*7))-seen; exit\n");
-      await terminal.shows("42-seen");
-      expect(terminal.shown()).toContain("/dev/pts/");
-      expect(await terminal.ended()).toBe(0);
-    }
+    if (whyNoCrictl === undefined) await Promise.all(["spdy", "websocket"].map(execOnTerminal));
     await guest("ip link set eth0 up");
   });
+
+  const streams = describe.skipIf(whyNoCrictl !== undefined);
+  streams.each(["spdy", "websocket"])(
+    `by crictl over %s, which trusts the node's certificate${whyNoCrictl ?? ""}`,
+    (transport) => {
+      test("exec has output, errors, exit code and input", async () => {
+        await using plain = crictl("exec", transport, [], ["sh", "-c", "echo out; echo err >&2; exit 7"]);
+        await using fed = crictl("exec", transport, ["-i"], ["sh"]);
+        fed.type("echo $((6*7))-fed; exit\n");
+        expect([await plain.ended(), await fed.ended()]).toEqual([1, 0]); // crictl tells 7 in words
+        expect(plain.shown()).toMatch(/out\n[^]*exit code/);
+        expect(plain.shown()).toContain("err\n");
+        expect(fed.shown()).toContain("42-fed\n");
+      });
+
+      test("attach shows the console, and what is typed is read by the login there", async () => {
+        await using terminal = crictl("attach", transport, ["-i"], []);
+        await terminal.shows("workload: hello");
+        terminal.type("\nnobody\n");
+        await terminal.shows("Password:");
+      });
+
+      test("port-forward reaches the guest's sshd", async () => {
+        await using forward = startCrictl(node, [
+          "port-forward",
+          "--transport",
+          transport,
+          ...trust(),
+          pod.podId,
+          "0:22",
+        ]);
+        expect(await greeting(await forwardedPort(forward), suite)).toMatch(/^SSH-2.0-OpenSSH/);
+      });
+    },
+  );
+
+  test.skipIf(whyNoCrictl !== undefined)("logs -f shows what is printed while it runs", async () => {
+    await using logs = startCrictl(node, ["logs", "-f", pod.containerId]);
+    await logs.shows("workload: hello");
+    await guest("echo followed-$((6*7)) >/dev/ttyS0");
+    await logs.shows("followed-42");
+  });
+
+  const trust = (): string[] => ["--tls-ca", tls.certPath, "--tls-cert", tls.certPath, "--tls-key", tls.keyPath];
+
+  function crictl(verb: string, transport: string, flags: readonly string[], words: readonly string[]): Interactive {
+    return startCrictl(node, [verb, "--transport", transport, ...trust(), ...flags, pod.containerId, ...words]);
+  }
+
+  async function execOnTerminal(transport: string): Promise<void> {
+    const flags = ["exec", "-it", "--transport", transport, ...trust()];
+    await using terminal = startCrictlOnTerminal(node, [...flags, pod.containerId, "bash", "--norc"]);
+    await terminal.shows("# ");
+    terminal.type("tty; echo $((6*7))-seen; exit\n");
+    await terminal.shows("42-seen");
+    expect(terminal.shown()).toContain("/dev/pts/");
+    expect(await terminal.ended()).toBe(0);
+  }
 
   test("ends with its command, whose exit status is the container's", { timeout: LIMIT_MS }, async () => {
     await guest("touch /run/finish");

@@ -203,8 +203,9 @@ describe("by ssh, which the guest serves past its network", () => {
       expect(terminal.shown()).toContain("42-seen\nnot a tty\n");
     });
 
-    test("crictl exec -it has a terminal in the guest", async () => {
-      await using terminal = startCrictlOnTerminal(node, ["exec", "-it", pod.containerId, "sh"]);
+    test.each(["spdy", "websocket"])("crictl exec -it over %s has a terminal in the guest", async (transport) => {
+      const flags = ["exec", "-it", "--transport", transport];
+      await using terminal = startCrictlOnTerminal(node, [...flags, pod.containerId, "sh"]);
       await terminal.shows("# ");
       terminal.type("tty; echo $((6*7))-seen $TERM\n");
       await terminal.shows("42-seen xterm");

@@ -1,6 +1,8 @@
 // crictl as a person at a terminal has it: it runs, is typed to, and is looked at.
 
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { shellQuote } from "../../../src/guest/shell.ts";
 import { REPO_PATH } from "../../node/layout.ts";
@@ -29,6 +31,23 @@ export function startCrictl(node: TestNode, args: readonly string[]): Interactiv
 export function startCrictlOnTerminal(node: TestNode, args: readonly string[]): Interactive {
   const line = [CRICTL_PATH, "--config", node.layout.crictlConfigPath, ...args].map(shellQuote).join(" ");
   return start(["/usr/bin/script", "-qec", line, "/dev/null"], args);
+}
+
+/** Of a port-forward to `0:<port>`: where it listens. */
+export async function forwardedPort(forward: Interactive): Promise<number> {
+  await forward.shows("Forwarding from 127.0.0.1:");
+  return Number(/127\.0\.0\.1:(\d+)/.exec(forward.shown())?.[1]);
+}
+
+/** What a server on this machine says first. */
+export async function greeting(port: number, signal: AbortSignal): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    const [said] = (await once(socket, "data", { signal })) as [Buffer];
+    return said.toString("latin1");
+  } finally {
+    socket.destroy();
+  }
 }
 
 function start([file = "", ...argv]: readonly string[], args: readonly string[]): Interactive {

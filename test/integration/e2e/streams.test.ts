@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../../src/lib/spawn.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
-import { startCrictl } from "./interactive.ts";
+import { forwardedPort, startCrictl } from "./interactive.ts";
 import { whyNoCrictl } from "./machine-limits.ts";
 import { streamingPid } from "./streaming-pid.ts";
 import { httpGet, VmPod } from "./vm-pod.ts";
@@ -70,6 +70,14 @@ describe.skipIf(whyNoCrictl !== undefined)(`streams by crictl (${whyNoCrictl ?? 
     },
   );
 
+  test("logs -f shows what the guest prints while it runs", async () => {
+    await using logs = startCrictl(node, ["logs", "-f", pod.containerId]);
+    await logs.shows("tiny: ready");
+    await using terminal = attach("spdy", "-i");
+    terminal.type("echo followed-$((6*7))\n");
+    await logs.shows("followed-42");
+  });
+
   test("port-forward to a port on which the guest does not listen says so", async () => {
     await using forward = startCrictl(node, ["port-forward", pod.podId, "0:4"]);
     const port = await forwardedPort(forward);
@@ -125,8 +133,3 @@ describe.skipIf(whyNoCrictl !== undefined)(`streams by crictl (${whyNoCrictl ?? 
 });
 
 const WAIT = (what: string) => ({ what, limitMs: 90_000, everyMs: 200 });
-
-async function forwardedPort(forward: ReturnType<typeof startCrictl>): Promise<string> {
-  await forward.shows("Forwarding from 127.0.0.1:");
-  return /127\.0\.0\.1:(\d+)/.exec(forward.shown())?.[1] ?? "";
-}
