@@ -17,7 +17,8 @@ import { type Bench, timed } from "../bench.ts";
 import { figureOf, type Row, rowOf } from "../table.ts";
 
 const MIB = 2 ** 20;
-const GUEST = { linux: { resources: { memoryLimitInBytes: 1n << 30n } } };
+/** What is brought out of a guest lies in its memory, of which files may take half. */
+const sizeMiBOf = ({ isQuick }: Bench): number => (isQuick ? 16 : process.env["FULL"] === "1" ? 1024 : 128);
 const SSH_LIMIT_MS = 300_000;
 const GET = "GET /big HTTP/1.0\r\n\r\n";
 const spdy = TRANSPORTS[0] as Transport;
@@ -26,7 +27,9 @@ export async function streamRows(bench: Bench, signal: AbortSignal): Promise<Row
   bench.say("streams: three guests boot: one for us, one for OpenSSH, one with an agent alone");
   const pods: VmPod[] = [];
   const start = async (name: string, annotations: Record<string, string> = {}): Promise<VmPod> => {
-    const pod = await VmPod.start(bench.node, { name, container: GUEST, pod: { annotations } }, signal);
+    const memoryLimitInBytes = BigInt((768 + 2 * sizeMiBOf(bench)) * MIB);
+    const container = { linux: { resources: { memoryLimitInBytes } } };
+    const pod = await VmPod.start(bench.node, { name, container, pod: { annotations } }, signal);
     pods.push(pod);
     await httpGet(`http://${await pod.ip(signal)}/`, signal);
     return pod;
@@ -58,7 +61,7 @@ async function roundTrip({ node, isQuick, say }: Bench, way: string, pod: VmPod,
 /** A file of zeros in the guest's memory is brought here each way; and how the streaming process grew meanwhile. */
 async function throughput(bench: Bench, ours: VmPod, byHand: VmPod, signal: AbortSignal): Promise<Row[]> {
   const { node, isQuick, say } = bench;
-  const sizeMiB = isQuick ? 16 : process.env["FULL"] === "1" ? 1024 : 128;
+  const sizeMiB = sizeMiBOf(bench);
   const make = `head -c ${sizeMiB * MIB} /dev/zero >/www/big`;
   const request = { containerId: ours.containerId, cmd: ["sh", "-c", make], timeout: 600n };
   await node.cri.runtime.execSync(request, signal);
@@ -67,7 +70,7 @@ async function throughput(bench: Bench, ours: VmPod, byHand: VmPod, signal: Abor
   const [execMs, sshMs, forwardMs, socketMs]: [number[], number[], number[], number[]] = [[], [], [], []];
   const grownMiB: number[] = [];
   const pid = await streamingPid(node);
-  const runs = isQuick ? 2 : sizeMiB > 128 ? 3 : 5;
+  const runs = isQuick ? 2 : sizeMiB > 128 ? 2 : 5;
   for (let turn = -1; turn < runs; turn += 1) {
     say(`streams: ${sizeMiB} MiB out of a guest, ${turn < 0 ? "to warm up" : `${turn + 1} of ${runs}`}`);
     const into = (values: number[]): number[] => (turn < 0 ? [] : values);
