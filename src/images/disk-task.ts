@@ -19,9 +19,8 @@ export type DiskTask =
   | { readonly do: "restart" }
   | { readonly do: "write"; readonly at: number; readonly length: number }
   | { readonly do: "mark" }
-  /** All is written: make it read-only. */
-  | { readonly do: "finish" }
-  | { readonly do: "sync" };
+  /** All is written: make it read-only and durable. */
+  | { readonly do: "finish" };
 
 export interface ReplyOf {
   /** Where the file ends now. */
@@ -31,8 +30,6 @@ export interface ReplyOf {
   readonly write: void;
   readonly mark: Checkpoint;
   readonly finish: Checkpoint;
-  // oxlint-disable-next-line typescript/no-invalid-void-type
-  readonly sync: void;
 }
 
 /** An Error would lose its code on the way. */

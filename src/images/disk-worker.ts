@@ -88,11 +88,8 @@ class DiskFile {
   finish(): Checkpoint {
     const mark = this.mark();
     fchmodSync(this.#file, 0o444);
-    return mark;
-  }
-
-  sync(): void {
     fsyncSync(this.#file);
+    return mark;
   }
 
   #writeAll(bytes: Buffer, at: number): void {
@@ -132,8 +129,6 @@ function serve(start: WorkerStart): void {
         return file.mark();
       case "finish":
         return file.finish();
-      case "sync":
-        return file.sync();
     }
   };
   parentPort?.on("message", (task: DiskTask) => {

@@ -67,15 +67,10 @@ export class DiskWriter implements AsyncDisposable {
     return this.#ask({ do: "mark" });
   }
 
-  /** Writes what is left; then the file is read-only, and durable after `sync`. @returns its length and hash. */
+  /** Writes what is left; then the file is read-only and durable. @returns its length and hash. */
   async finish(): Promise<Checkpoint> {
     if (this.#filled > 0) this.#send();
     return this.#ask({ do: "finish" });
-  }
-
-  /** Resolves when a power cut takes nothing of it. */
-  async sync(): Promise<void> {
-    await this.#ask({ do: "sync" });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -209,10 +209,7 @@ async function take(
       },
     });
     meter.done(lengthBytes ?? blob.lengthBytes);
-    const syncing = open.writer().sync(); // meanwhile qemu-img reads what is in memory still
-    syncing.catch(() => {}); // told below, unless qemu-img has refused it
     await checkWithQemuImg({ image, path: file.path, blob }, parts.run, signal);
-    await syncing;
     const packed = plain.packedDigest === undefined ? {} : { packedDigest: plain.packedDigest() };
     return { kind: "received", path: file.path, blob, validators, ...packed };
   } catch (error) {

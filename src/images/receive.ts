@@ -28,8 +28,7 @@ export interface ReceiveOptions extends InspectionLimits {
 
 /**
  * Writes what `body` brings behind the `body.fromBytes` that `file` has. When this resolves the file is whole,
- * inspected and read-only; the writer has yet to make it durable. When it fails the record tells what can be gone on
- * with, if anything.
+ * inspected, durable and read-only. When it fails the record tells what can be gone on with, if anything.
  * @param openWriter Called when the first bytes look as if they could be a disk.
  * @throws IMAGE_REFUSED IMAGE_DIGEST_MISMATCH, what a file system throws, and what `body` throws.
  */
