@@ -1,11 +1,20 @@
 // How much memory a process has, as the kernel says.
 
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 
 export async function residentMiB(pid: number): Promise<number> {
-  const kiB = /^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1];
-  if (kiB === undefined) throw new Error(`process ${pid} tells no VmRSS`);
-  return Number(kiB) / 1024;
+  return mibIn(await readFile(`/proc/${pid}/status`, "utf8"), "VmRSS");
+}
+
+/** The most that was resident since `restartPeak`. */
+export async function peakMiB(pid: number): Promise<number> {
+  return mibIn(await readFile(`/proc/${pid}/status`, "utf8"), "VmHWM");
+}
+
+/** The kernel forgets the process's highest resident size; what it is now. */
+export async function restartPeak(pid: number): Promise<number> {
+  await writeFile(`/proc/${pid}/clear_refs`, "5");
+  return await peakMiB(pid);
 }
 
 /** Its own pages, and its share of those that others have, too. */

@@ -2,7 +2,7 @@
 // is `N passed, N failed, N skipped`; the exit status is 0 only if nothing failed and something passed.
 
 import { spawn } from "node:child_process";
-import { existsSync, globSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 
@@ -39,7 +39,6 @@ function suites(): Suite[] {
     vitest: true,
     argv: [bin("vitest"), "run", "--project", name, "--reporter=default", "--reporter=json"],
   });
-  const hasE2e = globSync("test/e2e/**/*.test.ts", { cwd: REPO_PATH }).length > 0;
   /** Why a suite that needs a Go program cannot run. */
   const without = (tool: string): string | undefined =>
     existsSync(join(REPO_PATH, ".cache/bin", tool)) ? undefined : `${tool} could not be built: see make setup`;
@@ -51,7 +50,6 @@ function suites(): Suite[] {
     vitest("unit", 240),
     { name: "libvirtd up", argv: script("test/node/libvirtd.ts", "up"), budgetSeconds: 10 },
     vitest("integration", 1500),
-    ...(hasE2e ? [vitest("e2e", 600)] : []),
     { name: "demo", argv: script("test/node/demo.ts"), budgetSeconds: 60 },
     {
       name: "crictl",

@@ -11,6 +11,7 @@ import { type Router, startRouterProcess } from "../../test/node/router.ts";
 import type { Bench } from "../bench.ts";
 import { inLanes } from "../lanes.ts";
 import { residentMiB } from "../memory.ts";
+import { removePods } from "../pods.ts";
 import { figureOf, quantile, type Row, rowOf } from "../table.ts";
 
 const CLIENT_PATH = join(REPO_PATH, ".cache/bin/crilatency");
@@ -96,13 +97,7 @@ async function createPods({ node }: Bench, { cri, image, count }: PodsPlan, sign
   await using undo = new AsyncDisposableStack();
   const podIds: string[] = [];
   const containerIds: string[] = [];
-  undo.defer(async () => {
-    const removing = AbortSignal.timeout(300_000);
-    await inLanes(podIds, async (podSandboxId) => {
-      await cri.runtime.stopPodSandbox({ podSandboxId }, removing);
-      await cri.runtime.removePodSandbox({ podSandboxId }, removing);
-    });
-  });
+  undo.defer(async () => await removePods(cri, podIds, AbortSignal.timeout(300_000)));
   const container = containerConfigOf(image);
   if (image === node.tinyImage)
     await cri.image.pullImage({ image: container.image, auth: undefined, sandboxConfig: undefined }, signal);

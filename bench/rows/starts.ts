@@ -54,8 +54,8 @@ export async function startRows(bench: Bench, signal: AbortSignal): Promise<Row[
 
   const ways = {
     ours: ourWay(bench, image, signal),
-    byHand: wayByHand(bench, original, startAll, signal),
-    virsh: wayByHand(bench, original, startByVirshAlone, signal),
+    byHand: wayByHand(bench, original, ALL, signal),
+    virsh: wayByHand(bench, original, VIRSH_ALONE, signal),
   };
   const single = await inTurns(bench, ways, { count: 1, turns: isQuick ? 2 : 10 });
   const count = isQuick ? 3 : TOGETHER;
@@ -116,34 +116,44 @@ function ourWay({ node }: Bench, image: string, signal: AbortSignal): Way {
   return { prepare: async (count) => await prepared(count, async (index) => await prepareOne(`start-${index}`)) };
 }
 
-type StartByHand = (machine: MachineByHand, network: NetworkByHand, signal: AbortSignal) => Promise<void>;
+interface StartByHand {
+  /** Before the clock runs. */
+  prepare?(machine: MachineByHand, signal: AbortSignal): Promise<void>;
+  start(machine: MachineByHand, network: NetworkByHand, signal: AbortSignal): Promise<void>;
+  /** Of a machine that was stopped, for it to be removed as all are. */
+  stopped?(machine: MachineByHand, signal: AbortSignal): Promise<void>;
+}
 
-function wayByHand({ node: { layout } }: Bench, original: Original, start: StartByHand, signal: AbortSignal): Way {
+const ALL: StartByHand = {
+  start: async (machine, network, signal) => {
+    await createMachine(machine, signal);
+    await startMachine(machine, network, signal);
+  },
+};
+
+const VIRSH_ALONE: StartByHand = {
+  prepare: createFiles,
+  start: async ({ xmlPath }, _network, signal) => void (await virsh(["create", xmlPath], signal)),
+  stopped: async ({ xmlPath }, signal) => void (await virsh(["define", xmlPath], signal)),
+};
+
+function wayByHand({ node: { layout } }: Bench, original: Original, way: StartByHand, signal: AbortSignal): Way {
   const prepareOne = async (): Promise<Start> => {
     const id = newPodId();
     const network = await addNetwork(layout, id, signal);
     const machine = await prepareMachine(original, join(layout.stateFolderPath, "by-hand"), network.mac);
-    if (start === startByVirshAlone) await createFiles(machine, signal);
+    await way.prepare?.(machine, signal);
     return {
-      start: async () => await start(machine, network, signal),
+      start: async () => await way.start(machine, network, signal),
       remove: async () => {
         await stopMachine(machine, signal);
-        if (start === startByVirshAlone) await virsh(["define", machine.xmlPath], signal); // to be forgotten like all
+        await way.stopped?.(machine, signal);
         await removeMachine(machine, signal);
         await removeNetwork(layout, id, network, signal);
       },
     };
   };
   return { prepare: async (count) => await prepared(count, prepareOne) };
-}
-
-async function startAll(machine: MachineByHand, network: NetworkByHand, signal: AbortSignal): Promise<void> {
-  await createMachine(machine, signal);
-  await startMachine(machine, network, signal);
-}
-
-async function startByVirshAlone({ xmlPath }: MachineByHand, _network: NetworkByHand, signal: AbortSignal) {
-  await virsh(["create", xmlPath], signal);
 }
 
 async function prepared(count: number, prepareOne: (index: number) => Promise<Start>): Promise<readonly Start[]> {

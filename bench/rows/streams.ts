@@ -2,7 +2,6 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -14,6 +13,7 @@ import { streamingPid } from "../../test/integration/e2e/streaming-pid.ts";
 import { httpGet, VmPod } from "../../test/integration/e2e/vm-pod.ts";
 import { type PlainSsh, plainSsh } from "../../test/integration/guest/plain-ssh.ts";
 import { type Bench, timed } from "../bench.ts";
+import { peakMiB, restartPeak } from "../memory.ts";
 import { figureOf, type Row, rowOf } from "../table.ts";
 
 const MIB = 2 ** 20;
@@ -166,15 +166,4 @@ async function readAtLeast(from: Readable, bytes: number): Promise<void> {
   let got = 0;
   for await (const chunk of from as AsyncIterable<Buffer>) got += chunk.length;
   if (got < bytes) throw new Error(`${got} bytes came, ${bytes} were sent`);
-}
-
-/** The kernel forgets the process's highest resident size; what it is now. */
-async function restartPeak(pid: number): Promise<number> {
-  await writeFile(`/proc/${pid}/clear_refs`, "5");
-  return await peakMiB(pid);
-}
-
-async function peakMiB(pid: number): Promise<number> {
-  const [, kib = ""] = /^VmHWM:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, "utf8")) ?? [];
-  return Number(kib) / 1024;
 }

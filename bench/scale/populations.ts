@@ -9,6 +9,7 @@ import { CONTAINER_IMAGE, startContainerd } from "../../test/node/containerd.ts"
 import { type CriClient, connectCri } from "../../test/node/cri-client.ts";
 import type { Bench } from "../bench.ts";
 import { inLanes } from "../lanes.ts";
+import { removePods } from "../pods.ts";
 import type { Answerer } from "./calls.ts";
 
 export interface Population extends AsyncDisposable, Answerer {
@@ -46,7 +47,7 @@ export async function pausedMachines(bench: Bench, signal: AbortSignal): Promise
     },
     [Symbol.asyncDispose]: async () => {
       say(`${pods.length} VMs go`);
-      const removing = AbortSignal.timeout(REMOVAL_LIMIT_MS);
+      const removing = removalSignal();
       await inLanes(pods, async (pod) => await pod.remove(removing));
     },
   };
@@ -68,11 +69,8 @@ export async function sleepingContainers(
   undo.defer(async () => await removeCgroups(cgroupParent));
   undo.defer(async () => {
     say(`${pods.length} containers go`);
-    const removing = removalSignal();
-    await inLanes(pods, async ({ podSandboxId }) => {
-      await cri.runtime.stopPodSandbox({ podSandboxId }, removing);
-      await cri.runtime.removePodSandbox({ podSandboxId }, removing);
-    });
+    const podIds = pods.map(({ podSandboxId }) => podSandboxId);
+    await removePods(cri, podIds, removalSignal());
   });
   const parts = undo.move();
   return {

@@ -1,6 +1,7 @@
 // What guests say of themselves, their memory and their file systems: told as it was said last. Whoever wants to know
 // sets off the next question, and never waits for it: guests and their agents may take their time, or for ever.
 
+import { isRecent } from "../lib/age.ts";
 import { Turns } from "../lib/turns.ts";
 import type { MachineId } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -100,8 +101,7 @@ class Question {
   }
 
   ask(machineIds: readonly MachineId[], nowMs: number): void {
-    const isYoung = nowMs >= this.#askedAtMs && nowMs - this.#askedAtMs < this.#everyMs;
-    if (this.underWay !== undefined || isYoung) return;
+    if (this.underWay !== undefined || isRecent(this.#askedAtMs, nowMs, this.#everyMs)) return;
     this.#askedAtMs = nowMs;
     this.underWay = this.#work(machineIds).finally(() => {
       this.underWay = undefined;

@@ -1,6 +1,7 @@
 // What machines and pods use: measured when somebody asks, and remembered for a moment, because many ask at once.
 
 import { setImmediate as yieldToOthers } from "node:timers/promises";
+import { isRecent } from "../lib/age.ts";
 import type { MachineId } from "../model/ids.ts";
 import type { MachineUsage, NetworkUsage } from "../model/usage.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -103,7 +104,7 @@ export class Stats {
     const { clock, meter, store } = this.#parts;
     const last = this.#samples.get(machineId);
     const atMs = clock.nowMs();
-    const isFresh = last !== undefined && atMs >= last.stats.atMs && atMs - last.stats.atMs < FRESH_MS;
+    const isFresh = last !== undefined && isRecent(last.stats.atMs, atMs, FRESH_MS);
     if (isFresh && last.isRunning === isRunning(machine)) return { ...last.stats, machine };
     const disk = await meter.disk(store.pathsOf(podId, machineId).overlayPath);
     const usage = isRunning(machine) ? await meter.machine(machine.facts) : undefined;

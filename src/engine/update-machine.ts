@@ -6,7 +6,7 @@ import { undoSignal } from "../lib/undo.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
 import { changed, type Resources } from "../model/resources.ts";
-import { sizeMachine } from "../model/sizing.ts";
+import { mib, sizeMachine } from "../model/sizing.ts";
 import type { MachineSize } from "../ports/hypervisor.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
@@ -38,20 +38,14 @@ export async function updateMachine(
     podId,
     async () => {
       const machine = pods.machine(machineId);
-      const wanted = changed(resourcesInForce(machine), change);
-      switch (machine.state.at) {
-        case "exited":
-          throw refused(machine, "it has exited");
-        case "starting":
-          throw refused(machine, "its start could not be undone yet");
-        case "intended":
-        case "created":
-          if (!isDeepStrictEqual(wanted, resourcesInForce(machine))) await remake(parts, machine, wanted, signal);
-          break;
-        case "running":
-        case "stopping":
-          if (!isDeepStrictEqual(wanted, resourcesInForce(machine))) await resize(parts, machine, wanted, signal);
-      }
+      const { at } = machine.state;
+      if (at === "exited") throw refused(machine, "it has exited");
+      if (at === "starting") throw refused(machine, "its start could not be undone yet");
+      const before = resourcesInForce(machine);
+      const wanted = changed(before, change);
+      if (isDeepStrictEqual(wanted, before)) return;
+      const apply = at === "intended" || at === "created" ? remake : resize;
+      await apply(parts, machine, wanted, signal);
       await pods.setResources(machineId, wanted);
     },
     signal,
@@ -126,5 +120,3 @@ function refused({ facts, state }: MachineRecord, why: string, field?: string): 
     `${where}container ${facts.machineId}: ${why}; delete the pod, and it starts with what is asked for`,
   );
 }
-
-const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)}Mi`;

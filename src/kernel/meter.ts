@@ -2,6 +2,7 @@
 // them in memory, in microseconds, and there are many of them each time the kubelet asks.
 
 import { lstat } from "node:fs/promises";
+import { isRecent } from "../lib/age.ts";
 import { diskBytesOf } from "../lib/disk-blocks.ts";
 import type { Run } from "../lib/spawn.ts";
 import type { MachineId } from "../model/ids.ts";
@@ -66,7 +67,7 @@ export function createMeter(options: KernelOptions, { clock, run, pidOf }: Meter
       const atMs = clock.nowMs();
       const seen = server === undefined ? undefined : readOr(`/proc/${server}/net/dev`);
       if (seen !== undefined) return { atMs, interfaces: interfacesIn(seen) };
-      for (const [path, look] of looks) if (!isWithin(LOOK_EVERY_MS, look.atMs, atMs)) looks.delete(path);
+      for (const [path, look] of looks) if (!isRecent(look.atMs, atMs, LOOK_EVERY_MS)) looks.delete(path);
       const last = looks.get(netnsPath);
       if (last !== undefined) return last;
       const text = await lookInto(netnsPath, run, signal);
@@ -82,9 +83,6 @@ export function createMeter(options: KernelOptions, { clock, run, pidOf }: Meter
     },
   };
 }
-
-/** Neither too long ago nor, by a clock that was set back, to come. */
-const isWithin = (ms: number, thenMs: number, nowMs: number): boolean => nowMs >= thenMs && nowMs - thenMs < ms;
 
 /** The cgroup's word where it has one, for it has counted more. */
 function usageOf({ pid, folders }: Found, atMs: number): MachineUsage | undefined {

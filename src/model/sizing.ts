@@ -51,7 +51,8 @@ function guestMemoryBytes({ resources, overhead, field = FIELD }: SizingRequest,
   );
 }
 
-const mib = (bytes: number): string => `${Math.floor(bytes / MIB)}Mi`;
+/** For people: whole MiB, rounded down. */
+export const mib = (bytes: number): string => `${Math.floor(bytes / MIB)}Mi`;
 
 function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
   const { cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus = "", cpusetMems = "" } = resources;

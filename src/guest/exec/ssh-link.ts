@@ -4,6 +4,7 @@ import { createConnection } from "node:net";
 import { backoff, sleepMs } from "../../lib/backoff.ts";
 import { errorCodeOf } from "../../lib/error-code.ts";
 import { untilAborted } from "../../lib/keyed-lock.ts";
+import { limitOf } from "../../lib/limit.ts";
 import type { GuestTarget } from "../../ports/guest-exec.ts";
 import { readExecKeys } from "./keys.ts";
 import { openSshConnection, type SshConnection } from "./ssh-connection.ts";
@@ -64,13 +65,8 @@ export class SshLink implements Disposable {
 
   /** @throws WRONG_STATE of the guest: it serves no ssh, or does not let us in */
   async connect(signal: AbortSignal): Promise<SshConnection> {
-    const limit = new AbortController(); // not AbortSignal.timeout, which would be kept until then whatever happens
-    const timer = setTimeout(() => limit.abort(), this.#options.reachLimitMs);
-    try {
-      return await this.#reach(signal, limit.signal);
-    } finally {
-      clearTimeout(timer);
-    }
+    using limit = limitOf(this.#options.reachLimitMs, new Error("the guest does not let us in in time"));
+    return await this.#reach(signal, limit.signal);
   }
 
   [Symbol.dispose](): void {
@@ -99,15 +95,12 @@ export class SshLink implements Disposable {
     const leftMs = startsAtMs + this.#options.silenceMs - performance.now();
     // Not waited for any more: what is asked of a promise stays with it, and this one may be silent for the machine's life.
     if (leftMs <= 0) throw this.#silent();
-    const silence = new AbortController();
-    const timer = setTimeout(() => silence.abort(), leftMs);
+    using silence = limitOf(leftMs, new Error("the guest says nothing"));
     try {
       await untilAborted(Promise.race([heard, ready]), AbortSignal.any([signal, silence.signal]));
     } catch (error) {
       if (!silence.signal.aborted || signal.aborted) throw error;
       throw this.#silent();
-    } finally {
-      clearTimeout(timer);
     }
   }
 

@@ -1,10 +1,10 @@
 // libvirt as the rest of `src/libvirt/` sees it: calls, events and streams that outlive connections.
 
 import { KeyedLock, untilAborted } from "../../lib/keyed-lock.ts";
+import { limitOf, within } from "../../lib/limit.ts";
 import { LibvirtFault } from "./fault.ts";
 import { type ConnectOptions, openConnection } from "./handshake.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
-import { limitOf, within } from "./limit.ts";
 import { type DomainEvent, type DomainRef, events, type LaneName, type Procedure, procedures } from "./messages.ts";
 import { Quarantine, type QueueName } from "./quarantine.ts";
 import type { LibvirtStream } from "./stream.ts";

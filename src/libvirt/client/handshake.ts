@@ -2,10 +2,10 @@
 
 import { connect, type Socket } from "node:net";
 import { untilAborted } from "../../lib/keyed-lock.ts";
+import { limitOf } from "../../lib/limit.ts";
 import { Connection } from "./connection.ts";
 import { gone, LibvirtFault } from "./fault.ts";
 import type { KeepaliveOptions } from "./keepalive.ts";
-import { limitOf } from "./limit.ts";
 import { type DomainEvent, procedures } from "./messages.ts";
 
 export interface ConnectOptions {
