@@ -19,6 +19,8 @@ interface Suite {
 
 interface Count {
   readonly passed: number;
+  /** What failed once and passed when it was tried again, and the first line of why: a test, or the code, to be mended. */
+  readonly secondTry: readonly string[];
   /** What failed, and the first line of why. */
   readonly failed: readonly string[];
   readonly skipped: readonly string[];
@@ -37,7 +39,7 @@ function suites(): Suite[] {
     name,
     budgetSeconds,
     vitest: true,
-    argv: [bin("vitest"), "run", "--project", name, "--reporter=default", "--reporter=json"],
+    argv: [bin("vitest"), "run", "--project", name, "--reporter=default", "--reporter=json", "--retry=1"],
   });
   /** Why a suite that needs a Go program cannot run. */
   const without = (tool: string): string | undefined =>
@@ -63,7 +65,8 @@ function suites(): Suite[] {
 }
 
 async function runSuite(suite: Suite): Promise<Count> {
-  if (suite.skip !== undefined) return { passed: 0, failed: [], skipped: [`${suite.name}: ${suite.skip}`] };
+  if (suite.skip !== undefined)
+    return { passed: 0, secondTry: [], failed: [], skipped: [`${suite.name}: ${suite.skip}`] };
   const reportPath = join(REPORT_FOLDER_PATH, `${suite.name}.json`);
   await rm(reportPath, { force: true });
   const argv = suite.vitest === true ? [...suite.argv, `--outputFile.json=${reportPath}`] : suite.argv;
@@ -73,6 +76,7 @@ async function runSuite(suite: Suite): Promise<Count> {
 
 const oneOf = (exitCode: number): Count => ({
   passed: exitCode === 0 ? 1 : 0,
+  secondTry: [],
   failed: exitCode === 0 ? [] : [`exit code ${exitCode}`],
   skipped: [],
 });
@@ -122,11 +126,13 @@ async function countOf(reportPath: string, exitCode: number): Promise<Count> {
   try {
     report = JSON.parse(await readFile(reportPath, "utf8")) as Report;
   } catch {
-    return { passed: 0, failed: [`it died before it could tell, exit code ${exitCode}`], skipped: [] };
+    return { passed: 0, secondTry: [], failed: [`it died before it could tell, exit code ${exitCode}`], skipped: [] };
   }
   const tests = report.testResults.flatMap((file) => file.assertionResults);
   const having = (...statuses: string[]): TestResult[] => tests.filter(({ status }) => statuses.includes(status));
-  const failed = having("failed").map((test) => `${test.fullName.trim()}: ${firstLine(test.failureMessages[0])}`);
+  const why = (test: TestResult): string => `${test.fullName.trim()}: ${firstLine(test.failureMessages[0])}`;
+  const passed = having("passed");
+  const failed = having("failed").map(why);
   // A file that cannot be loaded or set up fails without any test of it; an error outside of any test fails the run alone.
   for (const file of report.testResults) {
     if (file.status === "failed" && !file.assertionResults.some(({ status }) => status === "failed"))
@@ -135,7 +141,8 @@ async function countOf(reportPath: string, exitCode: number): Promise<Count> {
   if (failed.length === 0 && exitCode !== 0)
     failed.push(`an error outside of any test, exit code ${exitCode}: see above`);
   return {
-    passed: having("passed").length,
+    passed: passed.length,
+    secondTry: passed.filter((test) => test.failureMessages.length > 0).map(why), // the reporter keeps the first try's error
     failed,
     skipped: having("pending", "skipped", "todo", "disabled").map(({ fullName }) => fullName.trim()),
   };
@@ -153,6 +160,7 @@ for (const suite of suites().filter(({ name }) => only.length === 0 || only.incl
   const over = tookSeconds > suite.budgetSeconds ? ", OVER BUDGET" : "";
   const counts = `${count.passed} passed, ${count.failed.length} failed, ${count.skipped.length} skipped`;
   summary.push(`${suite.name.padEnd(14)} ${counts}; ${tookSeconds} s of ${suite.budgetSeconds} s${over}`);
+  for (const failure of count.secondTry) summary.push(`${" ".repeat(15)}SECOND TRY ${failure}`);
   for (const failure of count.failed) summary.push(`${" ".repeat(15)}FAILED ${failure}`);
   for (const reason of count.skipped) summary.push(`${" ".repeat(15)}SKIPPED ${reason}`);
   total.passed += count.passed;
