@@ -11,6 +11,7 @@ import type { Logger } from "../ports/logger.ts";
 import type { WireRequest } from "../ports/wiring.ts";
 import { renderDnsmasqConfig } from "./dnsmasq-config.ts";
 import type { KernelOptions } from "./options.ts";
+import { joinPodCgroup, leavePodCgroup } from "./pod-cgroup.ts";
 
 /** What a server gets to end by itself before it is killed. */
 const TERM_LIMIT_MS = 2000;
@@ -26,6 +27,7 @@ export async function ensureDhcp(
   { run, log }: { readonly run: Run; readonly log: Logger },
   signal: AbortSignal,
 ): Promise<void> {
+  const { cgroupPath } = request;
   const paths = pathsOf(request.podId, options);
   const body = renderDnsmasqConfig({ ...request, pidFilePath: paths.pidFilePath });
   if (body === undefined) {
@@ -34,8 +36,9 @@ export async function ensureDhcp(
   }
   // The server is bound to the interface itself, not to its name: a new tap of the same name needs a new server.
   const config = `# ${request.tapName} is interface ${tapIndex}\n${body}`;
-  if ((await findServer(paths)) !== undefined) {
-    if ((await readOr(paths.configPath)) === config) return;
+  const found = await findServer(paths);
+  if (found !== undefined) {
+    if ((await readOr(paths.configPath)) === config) return await placeServer(found, { paths, cgroupPath, log });
     await stopDhcp(request.podId, options, signal);
   }
   await mkdir(paths.folderPath, { recursive: true, mode: 0o755 });
@@ -43,7 +46,7 @@ export async function ensureDhcp(
   // dnsmasq leaves for the background once it is bound; what keeps it from that is in its exit code.
   const args = [`--net=${request.netnsPath}`, "--", options.dnsmasqPath, argumentOf(paths)];
   const { exitCode, stderr } = await run("nsenter", args, {}, signal);
-  if (exitCode === 0) return;
+  if (exitCode === 0) return await placeServer(await findServer(paths), { paths, cgroupPath, log });
   throw new VmletError(
     { code: "TOOL_FAILED", tool: "dnsmasq", exitCode },
     `pod ${request.podId}: the DHCP server did not start: ${stderr.trim().slice(0, 500)}`,
@@ -55,6 +58,8 @@ export async function stopDhcp(podId: PodId, options: KernelOptions, signal: Abo
   const paths = pathsOf(podId, options);
   const pid = await findServer(paths);
   if (pid !== undefined) await endServer(pid, paths, signal);
+  const cgroupPath = await readOr(paths.cgroupNotePath);
+  if (cgroupPath !== undefined) await leavePodCgroup(cgroupPath);
   await rm(paths.folderPath, { recursive: true, force: true });
 }
 
@@ -67,6 +72,8 @@ interface DhcpPaths {
   readonly folderPath: string;
   readonly configPath: string;
   readonly pidFilePath: string;
+  /** Which cgroup the server was put into, if any. */
+  readonly cgroupNotePath: string;
 }
 
 function pathsOf(podId: PodId, { dhcpFolderPath }: KernelOptions): DhcpPaths {
@@ -75,7 +82,26 @@ function pathsOf(podId: PodId, { dhcpFolderPath }: KernelOptions): DhcpPaths {
     folderPath,
     configPath: join(folderPath, "dnsmasq.conf"),
     pidFilePath: join(folderPath, "dnsmasq.pid"),
+    cgroupNotePath: join(folderPath, "cgroup"),
   };
+}
+
+/** Where we are a container, what is in our cgroup ends with us. It serves in any cgroup: a failure is told, and no more. */
+async function placeServer(
+  pid: number | undefined,
+  {
+    paths,
+    cgroupPath,
+    log,
+  }: { readonly paths: DhcpPaths; readonly cgroupPath: string | undefined; readonly log: Logger },
+): Promise<void> {
+  if (pid === undefined || cgroupPath === undefined) return;
+  try {
+    await writeFileAtomically(paths.cgroupNotePath, cgroupPath);
+    await joinPodCgroup(pid, cgroupPath);
+  } catch (error) {
+    log.warn("the DHCP server is not in its pod's cgroup", { cgroup: cgroupPath, error });
+  }
 }
 
 /** The argument that no other process has: it carries the pod's id. */

@@ -79,19 +79,26 @@ export interface CgroupFacts {
   readonly exists: (cgroupPath: string) => boolean;
 }
 
+/** The path of a pod's cgroup below the root of each hierarchy; undefined when it has none, or none that may be walked. */
+export function cgroupPathOf(cgroupParent: string): string | undefined {
+  if (!/^\/?[A-Za-z0-9_.:-]+(\/[A-Za-z0-9_.:-]+)*$/.test(cgroupParent) || cgroupParent.includes("..")) return undefined;
+  const parts = cgroupParent.split("/").filter((part) => part !== "");
+  return `/${(isSystemds(parts) ? parts.flatMap(parentsOf) : parts).join("/")}`;
+}
+
 /**
  * libvirt's name for the pod's cgroup, or undefined where libvirt's default must do. libvirt appends `.partition` to
  * a path component without a dot and, with machined, spells a slice as its components.
  */
 export function partitionOf(cgroupParent: string, { hasMachined, exists }: CgroupFacts): string | undefined {
-  if (!/^\/?[A-Za-z0-9_.:-]+(\/[A-Za-z0-9_.:-]+)*$/.test(cgroupParent) || cgroupParent.includes("..")) return undefined;
+  const path = cgroupPathOf(cgroupParent);
   const slices = cgroupParent.split("/").filter((part) => part !== "");
-  const isSystemd = slices.every((part) => part.endsWith(".slice"));
-  if (!isSystemd) return undefined; // cgroupfs-style parents cannot be said to libvirt
-  const path = `/${slices.flatMap(parentsOf).join("/")}`;
+  if (path === undefined || !isSystemds(slices)) return undefined; // cgroupfs-style parents cannot be said to libvirt
   if (hasMachined) return `/${(slices.at(-1) ?? "").replace(/\.slice$/, "").replaceAll("-", "/")}`;
   return exists(path) ? path : undefined;
 }
+
+const isSystemds = (parts: readonly string[]): boolean => parts.every((part) => part.endsWith(".slice"));
 
 /** `a-b.slice` lies in `a.slice`: systemd's way of spelling a tree in one name. */
 function parentsOf(slice: string, index: number, all: readonly string[]): string[] {

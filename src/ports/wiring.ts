@@ -9,6 +9,8 @@ export interface WireRequest {
   readonly attachment: Attachment;
   readonly dns: DnsConfig;
   readonly hostname: string;
+  /** The pod's cgroup, below the root of each hierarchy: processes that serve the pod belong there. */
+  readonly cgroupPath?: string;
 }
 
 /**

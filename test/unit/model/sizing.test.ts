@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { failsWith } from "../../../src/model/failure.ts";
-import { partitionOf, sizeMachine } from "../../../src/model/sizing.ts";
+import { cgroupPathOf, partitionOf, sizeMachine } from "../../../src/model/sizing.ts";
 
 const MIB = 1 << 20;
 const options = { defaultMemoryBytes: 512 * MIB, overheadBytes: 96 * MIB, minMemoryBytes: 64 * MIB };
@@ -98,3 +98,16 @@ test.each(["", "/", "/kubepods/burstable/pod6a1b", "../x.slice", "a b.slice", "/
     expect(partitionOf(parent, { hasMachined: false, exists })).toBeUndefined();
   },
 );
+
+test.each([
+  ["kubepods-podx_1.slice", "/kubepods.slice/kubepods-podx_1.slice"],
+  ["/kubepods.slice/kubepods-podx.slice", "/kubepods.slice/kubepods-podx.slice"],
+  ["/kubepods/burstable/pod6a1b", "/kubepods/burstable/pod6a1b"],
+  ["pod6a1b", "/pod6a1b"],
+])("a pod's cgroup has one path, whoever spelled it: %s", (parent, path) => {
+  expect(cgroupPathOf(parent)).toBe(path);
+});
+
+test.each(["", "/", "../x", "/x/..", "a b", "/x\n"])("what is no path of a cgroup is none: %j", (parent) => {
+  expect(cgroupPathOf(parent)).toBeUndefined();
+});

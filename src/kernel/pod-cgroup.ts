@@ -1,0 +1,68 @@
+// A process of ours in the cgroup of the pod that it serves: counted and limited there, and not ended with our own.
+
+import { access, mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** Below the pod's, because a cgroup of v2 that has others in it takes no process itself. */
+const OWN_NAME = "vmlet";
+/** A v1 cgroup takes nobody before it is told these, and is made without. */
+const CPUSET_FILES = ["cpuset.cpus", "cpuset.mems"];
+const MOUNTS_PATH = "/proc/self/mounts";
+
+/**
+ * Afterwards the process is in the pod's cgroup in every hierarchy that has it, and of v1, where there are others, in none of
+ * ours. A pod without a cgroup changes nothing.
+ * @param cgroupPath Such as `/kubepods.slice/…`.
+ */
+export async function joinPodCgroup(pid: number, cgroupPath: string, mountsPath = MOUNTS_PATH): Promise<void> {
+  const hierarchies = hierarchiesOf(await readFile(mountsPath, "utf8"));
+  const having = await Promise.all(hierarchies.map(async ({ path }) => await has(join(path, cgroupPath))));
+  if (!having.includes(true)) return;
+  for (const [index, { path, version }] of hierarchies.entries()) {
+    if (having[index] === true) await writePid(pid, await ownCgroup(join(path, cgroupPath)));
+    else if (version === 1) await writePid(pid, path);
+  }
+}
+
+/** With nobody in it any more. What is still in use stays, and is the pod's to remove. */
+export async function leavePodCgroup(cgroupPath: string, mountsPath = MOUNTS_PATH): Promise<void> {
+  for (const { path } of hierarchiesOf(await readFile(mountsPath, "utf8")))
+    await rmdir(join(path, cgroupPath, OWN_NAME)).catch(() => {}); // never made, or not empty yet
+}
+
+interface Hierarchy {
+  readonly path: string;
+  readonly version: 1 | 2;
+}
+
+/** All that are mounted, systemd's own too: whoever ends a container looks for processes in any of them. */
+function hierarchiesOf(mounts: string): Hierarchy[] {
+  return mounts.split("\n").flatMap((line) => {
+    const [, path = "", type] = line.split(" ");
+    if (type === "cgroup2") return { path, version: 2 as const };
+    return type === "cgroup" ? { path, version: 1 as const } : [];
+  });
+}
+
+async function ownCgroup(podFolder: string): Promise<string> {
+  const folder = join(podFolder, OWN_NAME);
+  await mkdir(folder, { recursive: true });
+  for (const name of CPUSET_FILES) {
+    const given = await readFile(join(folder, name), "utf8").catch(() => undefined);
+    // In v2 an empty file means "as above".
+    if (given?.trim() === "" && !(await has(join(folder, "cgroup.controllers"))))
+      await writeFile(join(folder, name), await readFile(join(podFolder, name), "utf8"));
+  }
+  return folder;
+}
+
+async function writePid(pid: number, folder: string): Promise<void> {
+  await writeFile(join(folder, "cgroup.procs"), String(pid));
+}
+
+async function has(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}
