@@ -8,9 +8,16 @@ import { type NodeLayout, REPO_PATH } from "./layout.ts";
 import { poll } from "./poll.ts";
 import { pidOf, startInBackground, stopByPidFile } from "./process.ts";
 
-/** Resolves with its pid once it answers Version. Rejects with the end of its log when it ends or stays mute. */
-export async function startDaemon(layout: NodeLayout, signal: AbortSignal): Promise<number> {
-  const argv = [join(REPO_PATH, "bin/vmlet"), "serve", "--config", layout.configPath] as const;
+/**
+ * Resolves with its pid once it answers Version. Rejects with the end of its log when it ends or stays mute.
+ * @param layout `checkoutPath`: whose daemon; this checkout's when absent.
+ */
+export async function startDaemon(
+  layout: NodeLayout & { readonly checkoutPath?: string },
+  signal: AbortSignal,
+): Promise<number> {
+  const program = join(layout.checkoutPath ?? REPO_PATH, "bin/vmlet");
+  const argv = [program, "serve", "--config", layout.configPath] as const;
   const pid = await startInBackground(argv, { pidPath: pidPathOf(layout), logPath: layout.daemonLogPath });
   try {
     await poll(

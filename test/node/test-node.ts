@@ -32,6 +32,8 @@ export interface TestNode extends AsyncDisposable {
   /** SIGTERM, waits for the end. */
   stop(signal: AbortSignal): Promise<void>;
   start(signal: AbortSignal): Promise<void>;
+  /** As `start`, of the daemon in another checkout. */
+  startFrom(checkoutPath: string, signal: AbortSignal): Promise<void>;
   /** crictl against this node. @throws when it is not built, see `make setup`. */
   crictl(
     args: readonly string[],
@@ -57,6 +59,12 @@ export async function startTestNode(options: TestNodeOptions, signal: AbortSigna
   undo.defer(() => tearDown(layout));
   const cri = undo.use(connectCri(layout.socketPath));
   const parts = undo.move();
+  const startFrom = async (checkoutPath: string, own: AbortSignal): Promise<void> => {
+    await startDaemon({ ...layout, checkoutPath }, own);
+    // The client's own connection comes back a moment later.
+    const ask = async (): Promise<unknown> => await cri.runtime.version({ version: "v1" }, own);
+    await poll(ask, { what: "an answer of the restarted daemon", limitMs: 10_000 }, own);
+  };
 
   return {
     layout,
@@ -72,12 +80,8 @@ export async function startTestNode(options: TestNodeOptions, signal: AbortSigna
     },
     kill: (own) => killDaemon(layout, own),
     stop: (own) => stopDaemon(layout, own),
-    start: async (own) => {
-      await startDaemon(layout, own);
-      // The client's own connection comes back a moment later.
-      const ask = async (): Promise<unknown> => await cri.runtime.version({ version: "v1" }, own);
-      await poll(ask, { what: "an answer of the restarted daemon", limitMs: 10_000 }, own);
-    },
+    start: async (own) => await startFrom(REPO_PATH, own),
+    startFrom,
     crictl: async (args, own) => {
       const file = join(REPO_PATH, ".cache/bin/crictl");
       const done = await run(file, ["--config", layout.crictlConfigPath, ...args], { env: { HOME: "/root" } }, own);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ContainerState, PodSandboxState } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
+import { copyCheckout } from "../../node/checkout.ts";
 import { CONTAINER_IMAGE, type Containerd, startContainerd } from "../../node/containerd.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { poll } from "../../node/poll.ts";
@@ -181,6 +182,43 @@ test("vmlet restarts in a loop: every list stays whole, and containers notice no
   };
   await Promise.all([asking(), restarting()]);
 }, 120_000);
+
+test("vmlet is replaced by a newer one: containers notice nothing, no pod is missing from a list, the machine serves on", async () => {
+  const newer = join(node.layout.stateFolderPath, "newer");
+  await copyCheckout(newer, "9.9.9");
+  const request = { podSandboxId: machine.podId, verbose: false };
+  const page = `http://${(await router.cri.runtime.podSandboxStatus(request, suite)).status?.network?.ip}/`;
+  const before = await node.daemonPid();
+  const ending = new AbortController();
+  let rounds = 0;
+  const asking = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      expect(await listed()).toEqual(everything());
+      const echo = { containerId: container.containerId, cmd: ["echo", "here"], timeout: 30n };
+      expect(Buffer.from((await router.cri.runtime.execSync(echo, suite)).stdout).toString()).toBe("here\n");
+      expect(await httpGet(page, suite)).not.toBe("");
+      rounds += 1;
+    }
+  };
+  const replacing = async (): Promise<void> => {
+    await node.stop(suite);
+    const roundsBefore = rounds;
+    await poll(() => rounds > roundsBefore + 1 || undefined, { what: "a round without vmlet", limitMs: 60_000 }, suite);
+    await node.startFrom(newer, suite);
+    ending.abort();
+  };
+  await Promise.all([asking(), replacing()]);
+  expect(await node.daemonPid()).not.toBe(before);
+  expect((await node.cri.runtime.version({ version: "v1" }, suite)).runtimeVersion).toBe("9.9.9");
+  const vm = { containerId: machine.containerId, verbose: false };
+  const { status } = await poll(
+    async () => await router.cri.runtime.containerStatus(vm, suite),
+    { what: "the machine's status by the newer one", limitMs: 20_000 },
+    suite,
+  );
+  expect(status?.state).toBe(ContainerState.CONTAINER_RUNNING);
+  expect(await listed()).toEqual(everything());
+}, 180_000);
 
 test("the router is killed under load: lists are whole again within a second, and with vmlet down too", async () => {
   await node.kill(suite);
