@@ -120,7 +120,7 @@ export class Tail {
   async #untilItPrints(): Promise<void> {
     const { promise: printed, resolve } = Promise.withResolvers<void>();
     using watcher = this.#watch(resolve);
-    if (watcher === undefined) return await this.#nap(this.#options.safetyPollMs / 10); // not there, or out of watches
+    if (watcher === undefined) return await this.#nap(this.#options.unwatchedPollMs);
     // What was printed between the last look and the watch has no event.
     const { sourceBytes } = await this.#inTurn(async () => this.#copier.step("waiting"));
     if (sourceBytes !== this.#lastSourceBytes) return;

@@ -305,7 +305,7 @@ test("a broken position goes on at the end of the console, and says so in the lo
 });
 
 test("a console file that appears late is followed", async () => {
-  const it = await machine({ safetyPollMs: 100 });
+  const it = await machine({ unwatchedPollMs: 10 });
   await rm(it.request.consoleFilePath);
   await it.daemon();
   await it.print("late\n");
