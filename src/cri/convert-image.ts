@@ -26,9 +26,9 @@ function criUserOf(user: string): Pick<CriImage, "uid" | "username"> {
   return { uid: { value: BigInt(name) }, username: "" }; // BigInt("") is 0
 }
 
-export function criFilesystemUsageOf(usage: FilesystemUsage, nowMs: number): CriFilesystemUsage {
+export function criFilesystemUsageOf(usage: FilesystemUsage, atMs: number): CriFilesystemUsage {
   return {
-    timestamp: nanosOf(nowMs),
+    timestamp: nanosOf(atMs),
     fsId: { mountpoint: usage.mountpoint },
     usedBytes: { value: BigInt(usage.usedBytes) },
     inodesUsed: { value: BigInt(usage.usedInodes) },

@@ -5,7 +5,10 @@ import type { Unary } from "./handler.ts";
 
 export const imageFsInfo =
   (engine: Engine): Unary<ImageFsInfoRequest, ImageFsInfoResponse> =>
-  async () => ({
-    imageFilesystems: [criFilesystemUsageOf(await engine.images.usage(), engine.clock.nowMs())],
-    containerFilesystems: [criFilesystemUsageOf(await engine.diskUsage(), engine.clock.nowMs())],
-  });
+  async () => {
+    const machines = await engine.diskUsage();
+    return {
+      imageFilesystems: [criFilesystemUsageOf(await engine.images.usage(), engine.clock.nowMs())],
+      containerFilesystems: [criFilesystemUsageOf(machines, machines.atMs)],
+    };
+  };

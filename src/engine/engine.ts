@@ -7,10 +7,11 @@ import type { PodSpec } from "../model/pod.ts";
 import type { Resources } from "../model/resources.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { GuestOutput } from "../ports/guest-exec.ts";
-import type { FilesystemUsage, ImageStore } from "../ports/image-store.ts";
+import type { ImageStore } from "../ports/image-store.ts";
 import type { StoredPods } from "../ports/pod-store.ts";
 import type { StreamsWanted } from "../ports/streaming.ts";
 import { createMachine } from "./create-machine.ts";
+import { type DiskUsage, diskUsageOf } from "./disk-usage.ts";
 import { execSync } from "./exec-sync.ts";
 import { GuestReports } from "./guest-reports.ts";
 import { type Health, hypervisorHealth } from "./health.ts";
@@ -66,7 +67,7 @@ export interface Engine {
   ): Promise<void>;
   health(signal: AbortSignal): Promise<Health>;
   networkStatus: Ports["network"]["status"];
-  diskUsage(): Promise<FilesystemUsage>;
+  diskUsage(): Promise<DiskUsage>;
 }
 
 /** What `Engine` needs to be alive: watching, and making up for what happened while nobody watched. */
@@ -112,7 +113,7 @@ export function createEngine(ports: Ports, options: EngineOptions, stored: Store
       untilEnded: bind(untilEnded),
       health: bind(hypervisorHealth),
       networkStatus: async () => await parts.network.status(),
-      diskUsage: async () => await parts.store.usage(),
+      diskUsage: diskUsageOf(parts),
     },
     recover: async (signal) => {
       let isDone = false;
