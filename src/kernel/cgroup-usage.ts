@@ -105,19 +105,19 @@ function memoryIn(path: string, version: 1 | 2): CgroupUsage["memory"] {
   };
 }
 
+const PRESSURE_LINE = /^(some|full) avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)$/gm;
+
 function pressureIn(path: string): Pressure | undefined {
-  const text = readOr(path) ?? "";
-  const line = (name: string): PressureLine | undefined => {
-    const numbers = new RegExp(`^${name} avg10=([\\d.]+) avg60=([\\d.]+) avg300=([\\d.]+) total=(\\d+)$`, "m").exec(
-      text,
-    );
-    if (numbers === null) return undefined;
-    const [, avg10, avg60, avg300, totalUs] = numbers.map(Number);
-    return { avg10: avg10 ?? 0, avg60: avg60 ?? 0, avg300: avg300 ?? 0, totalUs: totalUs ?? 0 };
-  };
-  const some = line("some");
+  const lines: { some?: PressureLine; full?: PressureLine } = {};
+  for (const [, name, avg10, avg60, avg300, totalUs] of (readOr(path) ?? "").matchAll(PRESSURE_LINE))
+    lines[name as "some" | "full"] = {
+      avg10: Number(avg10),
+      avg60: Number(avg60),
+      avg300: Number(avg300),
+      totalUs: Number(totalUs),
+    };
   // Older kernels know no "full" for the CPU.
-  const full = line("full") ?? { avg10: 0, avg60: 0, avg300: 0, totalUs: 0 };
+  const { some, full = { avg10: 0, avg60: 0, avg300: 0, totalUs: 0 } } = lines;
   return some && { some, full };
 }
 

@@ -1,6 +1,6 @@
 // One DHCP server per wired pod: started in its netns, left running when we end, found again, stopped by pid.
 
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomically } from "../lib/atomic-file.ts";
 import { poll } from "../lib/backoff.ts";
@@ -12,6 +12,7 @@ import type { WireRequest } from "../ports/wiring.ts";
 import { renderDnsmasqConfig } from "./dnsmasq-config.ts";
 import type { KernelOptions } from "./options.ts";
 import { joinPodCgroup, leavePodCgroup } from "./pod-cgroup.ts";
+import { readOr } from "./process-usage.ts";
 
 /** What a server gets to end by itself before it is killed. */
 const TERM_LIMIT_MS = 2000;
@@ -38,7 +39,7 @@ export async function ensureDhcp(
   const config = `# ${request.tapName} is interface ${tapIndex}\n${body}`;
   const found = await findServer(paths);
   if (found !== undefined) {
-    if ((await readOr(paths.configPath)) === config) return await placeServer(found, { paths, cgroupPath, log });
+    if (readOr(paths.configPath) === config) return await placeServer(found, { paths, cgroupPath, log });
     await stopDhcp(request.podId, options, signal);
   }
   await mkdir(paths.folderPath, { recursive: true, mode: 0o755 });
@@ -58,14 +59,14 @@ export async function stopDhcp(podId: PodId, options: KernelOptions, signal: Abo
   const paths = pathsOf(podId, options);
   const pid = await findServer(paths);
   if (pid !== undefined) await endServer(pid, paths, signal);
-  const cgroupPath = await readOr(paths.cgroupNotePath);
+  const cgroupPath = readOr(paths.cgroupNotePath);
   if (cgroupPath !== undefined) await leavePodCgroup(cgroupPath);
   await rm(paths.folderPath, { recursive: true, force: true });
 }
 
 /** The server's process, by its pid file; undefined when there is none. Any process of the pod's netns would do. */
-export async function dhcpServerOf(podId: PodId, options: KernelOptions): Promise<number | undefined> {
-  return await notedServer(pathsOf(podId, options));
+export function dhcpServerOf(podId: PodId, options: KernelOptions): number | undefined {
+  return notedServer(pathsOf(podId, options));
 }
 
 interface DhcpPaths {
@@ -109,23 +110,22 @@ const argumentOf = ({ configPath }: DhcpPaths): string => `--conf-file=${configP
 
 /** By the pid file; where a crash or a full disk left none or a stale one, by a look at all processes. */
 async function findServer(paths: DhcpPaths): Promise<number | undefined> {
-  if ((await readOr(paths.configPath)) === undefined) return undefined; // never started
-  const noted = await notedServer(paths);
+  if (readOr(paths.configPath) === undefined) return undefined; // never started
+  const noted = notedServer(paths);
   if (noted !== undefined) return noted;
   for (const name of await readdir("/proc")) {
-    if (/^\d+$/.test(name) && (await isServer(Number(name), paths))) return Number(name);
+    if (/^\d+$/.test(name) && isServer(Number(name), paths)) return Number(name);
   }
   return undefined;
 }
 
-async function notedServer(paths: DhcpPaths): Promise<number | undefined> {
-  const pid = Number(await readOr(paths.pidFilePath));
-  return Number.isSafeInteger(pid) && pid > 1 && (await isServer(pid, paths)) ? pid : undefined;
+function notedServer(paths: DhcpPaths): number | undefined {
+  const pid = Number(readOr(paths.pidFilePath));
+  return Number.isSafeInteger(pid) && pid > 1 && isServer(pid, paths) ? pid : undefined;
 }
 
-async function isServer(pid: number, paths: DhcpPaths): Promise<boolean> {
-  const commandLine = await readOr(`/proc/${pid}/cmdline`);
-  return commandLine?.split("\0").includes(argumentOf(paths)) ?? false;
+function isServer(pid: number, paths: DhcpPaths): boolean {
+  return readOr(`/proc/${pid}/cmdline`)?.split("\0").includes(argumentOf(paths)) ?? false;
 }
 
 /** A pid can be reused between two looks, so each kill comes right after a look at whose it is. */
@@ -134,7 +134,7 @@ async function endServer(pid: number, paths: DhcpPaths, signal: AbortSignal): Pr
   tryKill(pid, "SIGTERM");
   await poll(
     async () => {
-      if (!(await isServer(pid, paths))) return true;
+      if (!isServer(pid, paths)) return true;
       if (performance.now() > killAtMs) tryKill(pid, "SIGKILL");
       return undefined;
     },
@@ -148,13 +148,5 @@ function tryKill(pid: number, signalName: NodeJS.Signals): void {
     process.kill(pid, signalName);
   } catch {
     // It ended by itself in between.
-  }
-}
-
-async function readOr(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch {
-    return undefined; // not there, or a process that ended while we looked
   }
 }

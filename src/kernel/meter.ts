@@ -15,7 +15,7 @@ import { dhcpServerOf } from "./dhcp.ts";
 import { interfacesIn } from "./net-counters.ts";
 import { wasKilledForMemory } from "./oom-kills.ts";
 import type { KernelOptions } from "./options.ts";
-import { readOr, readProcessUsage } from "./process-usage.ts";
+import { type ProcessUsage, readOr, readProcessUsage } from "./process-usage.ts";
 
 export interface MeterParts {
   readonly clock: Clock;
@@ -40,30 +40,30 @@ export function createMeter(options: KernelOptions, { clock, run, pidOf }: Meter
   const found = new Map<MachineId, Found>();
   const looks = new Map<string, NetworkUsage>();
 
-  const find = async (machine: Parameters<Meter["machine"]>[0]): Promise<Found | undefined> => {
+  const find = async (machine: Parameters<Meter["machine"]>[0]): Promise<MachineUsage | undefined> => {
     const pid = await pidOf(machine);
-    const startTicks = pid === undefined ? undefined : readProcessUsage(pid)?.startTicks;
-    if (pid === undefined || startTicks === undefined) return undefined;
-    return { pid, startTicks, folders: ownCgroupFolders(readOr(`/proc/${pid}/cgroup`) ?? "", mounts) };
+    const own = pid === undefined ? undefined : readProcessUsage(pid);
+    if (pid === undefined || own === undefined) {
+      found.delete(machine.machineId);
+      return undefined;
+    }
+    const folders = ownCgroupFolders(readOr(`/proc/${pid}/cgroup`) ?? "", mounts);
+    found.set(machine.machineId, { pid, startTicks: own.startTicks, folders });
+    return usageOf(own, folders, clock.nowMs());
   };
 
   return {
     async machine(machine) {
       const known = found.get(machine.machineId);
-      const isKnown = known !== undefined && readProcessUsage(known.pid)?.startTicks === known.startTicks;
-      const qemu = isKnown ? known : await find(machine);
-      if (qemu === undefined) {
-        found.delete(machine.machineId);
-        return undefined;
-      }
-      found.set(machine.machineId, qemu);
-      return usageOf(qemu, clock.nowMs());
+      const own = known && readProcessUsage(known.pid);
+      const isSame = known !== undefined && own?.startTicks === known.startTicks;
+      return isSame ? usageOf(own, known.folders, clock.nowMs()) : await find(machine);
     },
 
     wasKilledForMemory: (pid) => wasKilledForMemory(pid),
 
     async network({ podId, netnsPath }, signal) {
-      const server = await dhcpServerOf(podId, options);
+      const server = dhcpServerOf(podId, options);
       const atMs = clock.nowMs();
       const seen = server === undefined ? undefined : readOr(`/proc/${server}/net/dev`);
       if (seen !== undefined) return { atMs, interfaces: interfacesIn(seen) };
@@ -85,9 +85,7 @@ export function createMeter(options: KernelOptions, { clock, run, pidOf }: Meter
 }
 
 /** The cgroup's word where it has one, for it has counted more. */
-function usageOf({ pid, folders }: Found, atMs: number): MachineUsage | undefined {
-  const own = readProcessUsage(pid);
-  if (own === undefined) return undefined;
+function usageOf(own: ProcessUsage, folders: CgroupFolders, atMs: number): MachineUsage {
   const { cpuNanos = own.cpuNanos, cpuPressure, memory, memoryPressure, ioPressure } = readCgroupUsage(folders);
   const { rssBytes, swapBytes, pageFaults, majorPageFaults, threads } = own;
   const byProcess = { workingSetBytes: rssBytes, usageBytes: rssBytes, rssBytes, pageFaults, majorPageFaults };

@@ -64,6 +64,7 @@ export async function openPodStore(
 class DiskPodStore implements PodStore {
   readonly #at: layout.StoreFolders;
   readonly #log: Logger;
+  #mountpoint: string | undefined;
 
   constructor(at: layout.StoreFolders, log: Logger) {
     this.#at = at;
@@ -79,7 +80,8 @@ class DiskPodStore implements PodStore {
   }
 
   async mountpoint(): Promise<string> {
-    return await mountPointOf(layout.podsFolder(this.#at));
+    this.#mountpoint ??= await mountPointOf(layout.podsFolder(this.#at)); // nobody mounts over it while we run
+    return this.#mountpoint;
   }
 
   async addPod({ facts, state }: PodRecord): Promise<void> {

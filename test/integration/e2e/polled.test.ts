@@ -8,6 +8,7 @@ import { collectGarbage, INSPECTABLE } from "../../node/collect-garbage.ts";
 import { output } from "../../node/command.ts";
 import { pollAsKubelet } from "../../node/kubelet-polling.ts";
 import { scrape } from "../../node/metrics.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { streamingPid } from "./streaming-pid.ts";
 import { VmPod } from "./vm-pod.ts";
@@ -20,7 +21,7 @@ const PACE = isFull ? {} : ({ isHurried: true } as const);
 const WARM_UP_SECONDS = 120;
 const STAGES = 3;
 const MIB = 1 << 20;
-const LIMIT_MS = isFull ? 15 * 60_000 : 120_000;
+const LIMIT_MS = isFull ? 20 * 60_000 : 120_000;
 const suite = AbortSignal.timeout(LIMIT_MS);
 
 let node: TestNode;
@@ -32,7 +33,10 @@ beforeAll(async () => {
   const image = node.images.nameOf("blank.qcow2");
   for (let at = 0; at < PODS; at++) await VmPod.start(node, { name: `polled-${at}`, image }, suite);
 }, LIMIT_MS);
-afterAll(async () => await node?.[Symbol.asyncDispose](), LIMIT_MS);
+afterAll(async () => {
+  if (node !== undefined) await removePods(node.layout, AbortSignal.timeout(LIMIT_MS)); // thirty take a busy machine minutes
+  await node?.[Symbol.asyncDispose]();
+}, LIMIT_MS);
 
 interface Look {
   /** In use: garbage was collected. */

@@ -91,3 +91,20 @@ test("two hundred are measured in slices, so that nobody else waits for all of t
   expect(measured).toHaveLength(200);
   expect(turns).toBeGreaterThan(10);
 });
+
+test("the machines' files are walked once a minute, however often it is asked, and it is told when", async () => {
+  const world = new World();
+  let walks = 0;
+  world.store.usage = async () => ({ mountpoint: "/", usedBytes: 4096, usedInodes: (walks += 1) });
+  const { engine } = await world.start();
+  const walkedAtMs = world.clock.now;
+  const first = await engine.diskUsage();
+  expect(first).toEqual({ mountpoint: "/", usedBytes: 4096, usedInodes: 1, atMs: walkedAtMs });
+  world.clock.now += 59_000;
+  expect(await engine.diskUsage()).toEqual(first);
+  world.clock.now += 2_000;
+  expect(await Promise.all([engine.diskUsage(), engine.diskUsage()])).toMatchObject([
+    { usedInodes: 2, atMs: walkedAtMs + 61_000 },
+    { usedInodes: 2 },
+  ]);
+});
