@@ -11,10 +11,14 @@ import { containerOf, isListed, matchesContainerFilter } from "./convert-contain
 import { inPieces } from "./convert-shared.ts";
 import { findMachineId, findPodId } from "./find.ts";
 import type { Streamed, Unary } from "./handler.ts";
+import { keptUntilChange } from "./kept-answers.ts";
 
-export const listContainers =
-  (engine: Engine): Unary<ListContainersRequest, ListContainersResponse> =>
-  ({ filter }) => ({ containers: list(engine, filter) });
+export function listContainers(engine: Engine): Unary<ListContainersRequest, ListContainersResponse> {
+  const answer = keptUntilChange(engine, (filter: ContainerFilter | undefined) => ({
+    containers: list(engine, filter),
+  }));
+  return ({ filter }) => answer(filter);
+}
 
 export const streamContainers = (engine: Engine): Streamed<StreamContainersRequest, StreamContainersResponse> =>
   function* ({ filter }) {

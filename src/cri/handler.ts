@@ -82,7 +82,10 @@ async function observed(
   const startedAtMs = performance.now();
   const ended = observer?.rpcBegan(rpc);
   const over = new AbortController();
-  call.on("cancelled", () => over.abort(new DOMException("the caller went away", "AbortError")));
+  let isOver = false;
+  call.on("cancelled", () => {
+    if (!isOver) over.abort(new DOMException("the caller went away", "AbortError")); // grpc-js says it of every call
+  });
   // Taken back with the answer: a kubelet asks several times a second, and the limits are minutes.
   const limit =
     limitMs === undefined ? undefined : setTimeout(() => over.abort(tooLate(rpc, limitMs)), limitMs).unref();
@@ -98,6 +101,7 @@ async function observed(
     if (isBug) log.error("rpc failed unforeseen", { ...facts, error });
     else log[isRead ? "debug" : "warn"]("rpc refused", facts);
   } finally {
+    isOver = true;
     clearTimeout(limit);
   }
 }

@@ -11,10 +11,12 @@ import { brokenPodSandboxOf, matchesPodFilter, podSandboxOf } from "./convert-po
 import { inPieces } from "./convert-shared.ts";
 import { findPodId } from "./find.ts";
 import type { Streamed, Unary } from "./handler.ts";
+import { keptUntilChange } from "./kept-answers.ts";
 
-export const listPodSandbox =
-  (engine: Engine): Unary<ListPodSandboxRequest, ListPodSandboxResponse> =>
-  ({ filter }) => ({ items: list(engine, filter) });
+export function listPodSandbox(engine: Engine): Unary<ListPodSandboxRequest, ListPodSandboxResponse> {
+  const answer = keptUntilChange(engine, (filter: PodSandboxFilter | undefined) => ({ items: list(engine, filter) }));
+  return ({ filter }) => answer(filter);
+}
 
 export const streamPodSandboxes = (engine: Engine): Streamed<StreamPodSandboxesRequest, StreamPodSandboxesResponse> =>
   function* ({ filter }) {

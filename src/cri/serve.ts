@@ -6,6 +6,7 @@ import type { Engine } from "../engine/engine.ts";
 import { ImageServiceService, RuntimeServiceService } from "../gen/runtime.ts";
 import { listenAlone, SocketPathTaken } from "../lib/socket-path.ts";
 import { VmletError } from "../model/failure.ts";
+import { encodedOnce } from "./kept-answers.ts";
 import { imageService, runtimeService, type ServiceOptions } from "./services.ts";
 
 /** The kubelet's client takes 16 MiB. */
@@ -13,6 +14,12 @@ const MAX_MESSAGE_BYTES = 16 << 20;
 const SOCKET_FIELD = "socketPath";
 /** Calls that are under way when we stop get this long. */
 const DRAIN_LIMIT_MS = 2_000;
+
+const RUNTIME_SERVICE = {
+  ...RuntimeServiceService,
+  listPodSandbox: encodedOnce(RuntimeServiceService.listPodSandbox),
+  listContainers: encodedOnce(RuntimeServiceService.listContainers),
+};
 
 export interface ServeOptions extends ServiceOptions {
   readonly socketPath: string;
@@ -34,9 +41,10 @@ export async function serveCri(
   const server = new Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    "grpc.enable_channelz": 0, // nobody can ask for it here, and it counts at each call
   });
   const closing = new AbortController();
-  server.addService(RuntimeServiceService, runtimeService(engine, { ...options, closing: closing.signal }));
+  server.addService(RUNTIME_SERVICE, runtimeService(engine, { ...options, closing: closing.signal }));
   server.addService(ImageServiceService, imageService(engine, options));
   for (const { definition, implementation } of more) server.addService(definition, implementation);
   try {

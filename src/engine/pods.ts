@@ -24,12 +24,18 @@ export class Pods {
   readonly #broken = new Map<PodId, BrokenRecord>();
   readonly #conditions = new Map<MachineId, string>();
   readonly #listeners = new Set<(change: PodsChange) => void>();
+  #revision = 0;
 
   constructor(store: PodStore, stored: StoredPods) {
     this.#store = store;
     for (const pod of stored.pods) this.#pods.set(pod.facts.podId, pod);
     for (const machine of stored.machines) this.#machines.set(machine.facts.machineId, machine);
     for (const broken of stored.broken) this.#broken.set(broken.podId, broken);
+  }
+
+  /** Another number after each change of what `pods`, `machines` and `broken` give. */
+  get revision(): number {
+    return this.#revision;
   }
 
   pods(): readonly PodRecord[] {
@@ -185,6 +191,7 @@ export class Pods {
   }
 
   #tell(change: PodsChange): void {
+    this.#revision += 1;
     for (const listener of this.#listeners) listener(change);
   }
 
