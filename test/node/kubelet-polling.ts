@@ -1,6 +1,7 @@
 // What a kubelet asks of its runtime while nothing happens: relists, statuses, statistics, images, each at its own pace.
 
 import { setTimeout as after } from "node:timers/promises";
+import { ContainerState, PodSandboxState } from "../../src/gen/runtime.ts";
 import type { CriClient } from "./cri-client.ts";
 
 export interface PollingOptions {
@@ -11,12 +12,11 @@ export interface PollingOptions {
   readonly onSecond?: (second: number) => Promise<void> | void;
 }
 
-/** Each pod is looked at by itself about once a minute, a few of them every second. */
-const SYNC_EVERY_SECONDS = 60;
-
 /**
- * Paces of a kubelet's defaults: pod lifecycle events 1 s, runtime status 5 s, eviction's statistics 10 s, list of
- * images 30 s, garbage collection of containers 60 s.
+ * A kubelet's questions by its defaults: pod lifecycle events every second, what is ready and runs every 2 for its
+ * housekeeping, runtime status 5, statistics for eviction 10 (of containers, or of pods where it is told to take those:
+ * here both), each running container's status for the rotation of its log 10, version 10, list of images 30, garbage
+ * collection 60.
  */
 export async function pollAsKubelet(
   { runtime, image }: Pick<CriClient, "runtime" | "image">,
@@ -24,14 +24,25 @@ export async function pollAsKubelet(
   signal: AbortSignal,
 ): Promise<void> {
   const all = { filter: undefined };
-  const relist = async () => {
-    const [{ items }, { containers }] = [
-      await runtime.listPodSandbox(all, signal),
-      await runtime.listContainers(all, signal),
-    ];
-    return { podIds: items.map(({ id }) => id), containerIds: containers.map(({ id }) => id) };
+  const relist = async (): Promise<void> => {
+    await runtime.listPodSandbox(all, signal);
+    await runtime.listContainers(all, signal);
+  };
+  const housekeeping = async (): Promise<void> => {
+    const [ready, running] = [PodSandboxState.SANDBOX_READY, ContainerState.CONTAINER_RUNNING];
+    const ofPods = { id: "", state: { state: ready }, labelSelector: {} };
+    const ofContainers = { id: "", state: { state: running }, podSandboxId: "", labelSelector: {} };
+    await runtime.listPodSandbox({ filter: ofPods }, signal);
+    await runtime.listContainers({ filter: ofContainers }, signal);
+  };
+  const rotateLogs = async (): Promise<void> => {
+    const { containers } = await runtime.listContainers(all, signal);
+    for (const { id: containerId, state } of containers)
+      if (state === ContainerState.CONTAINER_RUNNING)
+        await runtime.containerStatus({ containerId, verbose: false }, signal);
   };
   const statistics = async (): Promise<void> => {
+    await relist();
     await runtime.listPodSandboxStats(all, signal);
     await runtime.listContainerStats(all, signal);
     await image.imageFsInfo({}, signal);
@@ -39,14 +50,12 @@ export async function pollAsKubelet(
   const startedMs = performance.now();
   for (let second = 0; second < seconds; second += 1) {
     const isTime = (everySeconds: number): boolean => second % everySeconds === 0;
-    const { podIds, containerIds } = await relist();
-    const isTurn = (_id: string, index: number): boolean => (index + second) % SYNC_EVERY_SECONDS === 0;
-    for (const podSandboxId of podIds.filter(isTurn))
-      await runtime.podSandboxStatus({ podSandboxId, verbose: false }, signal);
-    for (const containerId of containerIds.filter(isTurn))
-      await runtime.containerStatus({ containerId, verbose: false }, signal);
+    await relist();
+    if (isTime(2)) await housekeeping();
     if (isTime(5)) await runtime.status({ verbose: false }, signal);
     if (isTime(10)) await statistics();
+    if (isTime(10)) await rotateLogs();
+    if (isTime(10)) await runtime.version({ version: "" }, signal);
     if (isTime(30)) await image.listImages(all, signal);
     if (isTime(60)) await relist();
     await onSecond?.(second);
