@@ -6,6 +6,8 @@ export interface Bench {
   readonly node: TestNode;
   /** Few runs, for a look whether everything works: VMLET_BENCH_QUICK=1. */
   readonly isQuick: boolean;
+  /** How many pods there are, one count after the other, where that was said. */
+  readonly podCounts?: readonly number[];
   readonly say: (text: string) => void;
 }
 

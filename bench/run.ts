@@ -1,6 +1,6 @@
 // make bench: what vmlet costs beside the same work by hand, in one run and in turns. Prints a table and writes
 // bench/results/latest.json. VMLET_BENCH_QUICK=1: few runs of each. An argument names one part: calls, life, logs, memory,
-// pulls, router, starts or streams; `scale` is calls, starts and memory.
+// pulls, router, starts or streams; `scale` is calls, starts and memory. `calls 100 200`: of so many pods only.
 
 import { REPO_PATH } from "../test/node/layout.ts";
 import { startTestNode } from "../test/node/test-node.ts";
@@ -32,7 +32,7 @@ const signal = AbortSignal.timeout(5_400_000);
 const startedMs = performance.now();
 const say = (text: string): void =>
   console.log(`bench: ${Math.round((performance.now() - startedMs) / 1000)} s: ${text}`);
-const only = process.argv[2];
+const [only, ...counts] = process.argv.slice(2);
 const isWanted = (name: string): boolean =>
   only === undefined || only === name || (only === "scale" && SCALE.includes(name));
 const parts = Object.entries(PARTS).filter(([name]) => isWanted(name));
@@ -42,7 +42,8 @@ say("a node of its own comes up");
 const rows: Row[] = [];
 try {
   await using node = await startTestNode({}, signal);
-  const bench: Bench = { node, isQuick: process.env["VMLET_BENCH_QUICK"] === "1", say };
+  const isQuick = process.env["VMLET_BENCH_QUICK"] === "1";
+  const bench: Bench = { node, isQuick, say, ...(counts.length > 0 && { podCounts: counts.map(Number) }) };
   for (const [, rowsOf] of parts) rows.push(...(await rowsOf(bench, signal)));
   say("the node goes");
 } finally {
