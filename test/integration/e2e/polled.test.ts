@@ -21,7 +21,7 @@ const PACE = isFull ? {} : ({ isHurried: true } as const);
 const WARM_UP_SECONDS = 120;
 const STAGES = 3;
 const MIB = 1 << 20;
-const LIMIT_MS = isFull ? 20 * 60_000 : 120_000;
+const LIMIT_MS = isFull ? 20 * 60_000 : 240_000;
 const suite = AbortSignal.timeout(LIMIT_MS);
 
 let node: TestNode;
