@@ -66,8 +66,8 @@ async function startRow({ node, isQuick, say }: Bench, signal: AbortSignal): Pro
 
 async function listRows({ isQuick }: Bench, call: Call, sides: Sides, count: number): Promise<Row[]> {
   const times = noTimes();
-  const warmUp = isQuick ? 20 : 300;
-  for (let turn = 0; turn < (isQuick ? 50 : 1_000) + warmUp; turn += 1)
+  const warmUp = isQuick ? 20 : 200;
+  for (let turn = 0; turn < (isQuick ? 50 : 600) + warmUp; turn += 1)
     await askEach(call, sides, turn < warmUp ? noTimes() : times);
   const [name, hasTail] = [nameOf(call, count), true as const];
   const { oursMs, emptyMs, containerdMs } = times;
