@@ -73,6 +73,7 @@ export class Copier implements AsyncDisposable {
     await this.#keepUp(sourceBytes);
     const { sourceOffset, droppedBytes } = this.#position;
     const log = await this.#openLog();
+    if (sourceBytes === sourceOffset && droppedBytes === 0) return { isCaughtUp: true, waitingBytes: 0, sourceBytes };
     const bytes = await this.#read(sourceOffset, Math.min(this.#options.readBytes, sourceBytes - sourceOffset));
     const isCaughtUp = sourceOffset + bytes.length >= sourceBytes;
     const nowMs = this.#parts.clock.nowMs();

@@ -118,15 +118,21 @@ export class Tail {
   }
 
   async #untilItPrints(): Promise<void> {
-    const { promise: printed, resolve } = Promise.withResolvers<void>();
-    using watcher = this.#watch(resolve);
+    let hasPrinted = false;
+    let wakeUp = (): void => {};
+    using watcher = this.#watch(() => {
+      hasPrinted = true;
+      wakeUp();
+    });
     if (watcher === undefined) return await this.#nap(this.#options.unwatchedPollMs);
-    // What was printed between the last look and the watch has no event.
-    const { sourceBytes } = await this.#inTurn(async () => this.#copier.step("waiting"));
-    if (sourceBytes !== this.#lastSourceBytes) return;
-    const done = new AbortController();
-    await Promise.race([printed, this.#nap(this.#options.safetyPollMs, done.signal)]);
-    done.abort();
+    while (!hasPrinted && !this.#ending.signal.aborted) {
+      // What was printed between the last look and the watch has no event; what came later may have missed its own.
+      const { sourceBytes } = await this.#inTurn(async () => this.#copier.step("waiting"));
+      if (hasPrinted || sourceBytes !== this.#lastSourceBytes) return;
+      const printed = new AbortController();
+      wakeUp = () => printed.abort();
+      await this.#nap(this.#options.safetyPollMs, printed.signal);
+    }
   }
 
   #watch(onChange: () => void): (Disposable & object) | undefined {

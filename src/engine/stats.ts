@@ -42,6 +42,7 @@ const AT_ONCE = 10;
 
 interface Sample {
   readonly stats: MachineStats;
+  readonly overlayPath: string;
   readonly isRunning: boolean;
 }
 
@@ -99,7 +100,8 @@ export class Stats {
     const atMs = clock.nowMs();
     const isFresh = last !== undefined && isRecent(last.stats.atMs, atMs, FRESH_MS);
     if (isFresh && last.isRunning === isRunning(machine)) return { ...last.stats, machine };
-    const disk = await meter.disk(store.pathsOf(podId, machineId).overlayPath);
+    const overlayPath = last?.overlayPath ?? store.pathsOf(podId, machineId).overlayPath;
+    const disk = await meter.disk(overlayPath);
     const usage = isRunning(machine) ? await meter.machine(machine.facts) : undefined;
     const nanoCores = rateOf(last?.stats.usage, usage);
     const stats: MachineStats = {
@@ -109,7 +111,7 @@ export class Stats {
       ...(nanoCores === undefined ? {} : { nanoCores }),
       ...(disk === undefined ? {} : { disk: { mountpoint, ...disk } }),
     };
-    this.#samples.set(machineId, { stats, isRunning: isRunning(machine) });
+    this.#samples.set(machineId, { stats, overlayPath, isRunning: isRunning(machine) });
     return stats;
   }
 }

@@ -121,10 +121,16 @@ function pressureIn(path: string): Pressure | undefined {
   return some && { some, full };
 }
 
-/** Lines of a name, a space and a number. */
+/** Lines of a name, a space and a number: dozens of which few are wanted. */
 function fieldsOf(text: string | undefined): (name: string) => number | undefined {
-  const fields = new Map((text ?? "").split("\n").map((line) => line.split(" ") as [string, string]));
-  return (name) => numberOf(fields.get(name));
+  const lines = `\n${text ?? ""}`;
+  return (name) => {
+    const start = lines.indexOf(`\n${name} `);
+    if (start === -1) return undefined;
+    const valueAt = start + name.length + 2;
+    const end = lines.indexOf("\n", valueAt);
+    return numberOf(lines.slice(valueAt, end === -1 ? undefined : end));
+  };
 }
 
 function numberOf(text: string | undefined): number | undefined {
