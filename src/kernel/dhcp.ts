@@ -60,7 +60,7 @@ export async function stopDhcp(podId: PodId, options: KernelOptions, signal: Abo
   const pid = await findServer(paths);
   if (pid !== undefined) await endServer(pid, paths, signal);
   const cgroupPath = readOr(paths.cgroupNotePath);
-  if (cgroupPath !== undefined) await leavePodCgroup(cgroupPath);
+  if (cgroupPath !== undefined) await leavePodCgroup({ cgroupPath }, signal);
   await rm(paths.folderPath, { recursive: true, force: true });
 }
 

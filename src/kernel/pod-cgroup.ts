@@ -2,12 +2,16 @@
 
 import { access, mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { poll } from "../lib/backoff.ts";
+import { errorCodeOf } from "../lib/error-code.ts";
 
 /** Below the pod's, because a cgroup of v2 that has others in it takes no process itself. */
 const OWN_NAME = "vmlet";
 /** A v1 cgroup takes nobody before it is told these, and is made without. */
 const CPUSET_FILES = ["cpuset.cpus", "cpuset.mems"];
 const MOUNTS_PATH = "/proc/self/mounts";
+/** For each hierarchy; it takes milliseconds. */
+const LEAVE_LIMIT_MS = 1_000;
 
 /**
  * Afterwards the process is in the pod's cgroup in every hierarchy that has it, and of v1, where there are others, in none of
@@ -24,10 +28,27 @@ export async function joinPodCgroup(pid: number, cgroupPath: string, mountsPath 
   }
 }
 
-/** With nobody in it any more. What is still in use stays, and is the pod's to remove. */
-export async function leavePodCgroup(cgroupPath: string, mountsPath = MOUNTS_PATH): Promise<void> {
+/** With nobody in it any more. One in which somebody is still after a moment stays, and is the pod's to remove. */
+export async function leavePodCgroup(
+  { cgroupPath, mountsPath = MOUNTS_PATH }: { readonly cgroupPath: string; readonly mountsPath?: string },
+  signal: AbortSignal,
+): Promise<void> {
   for (const { path } of hierarchiesOf(await readFile(mountsPath, "utf8")))
-    await rmdir(join(path, cgroupPath, OWN_NAME)).catch(() => {}); // never made, or not empty yet
+    await removeGroup(join(path, cgroupPath, OWN_NAME), signal);
+}
+
+/** A process is seen to end before the kernel has let go of its cgroup. */
+async function removeGroup(path: string, signal: AbortSignal): Promise<void> {
+  const giveUpAtMs = performance.now() + LEAVE_LIMIT_MS;
+  const remove = async (): Promise<true | undefined> => {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      if (errorCodeOf(error) === "EBUSY" && performance.now() < giveUpAtMs) return undefined;
+    }
+    return true; // or it was never made
+  };
+  await poll(remove, { firstMs: 2, maxMs: 50 }, signal);
 }
 
 interface Hierarchy {

@@ -62,7 +62,7 @@ test("left, its group is gone, and one with somebody in it, or none, is no error
   const mounts = await hierarchies({ memory: "cgroup", unified: "cgroup2", devices: "cgroup" });
   await mkdir(join(folder, "memory", POD, "vmlet"));
   await mkdir(join(folder, "unified", POD, "vmlet/full"), { recursive: true });
-  await leavePodCgroup(POD, mounts);
+  await leavePodCgroup({ cgroupPath: POD, mountsPath: mounts }, AbortSignal.timeout(10_000));
   expect(existsSync(join(folder, "memory", POD, "vmlet"))).toBe(false);
   expect(existsSync(join(folder, "memory", POD))).toBe(true);
 });
