@@ -51,6 +51,13 @@ bench conformance: ## measurements; critest
 	@tools/setup packages npm go $(SETUP)
 	@tools/suite $@
 
+kubelet: ## the kubelet of `make e2e`, from its Go modules (10 to 30 minutes)
+	@tools/setup kubelet
+
+e2e: guest ## a kubelet that stands alone has vmlet as its runtime: KUBELET=/path, or the one of `make kubelet`
+	@$(NODE) test/node/libvirtd.ts up
+	@node_modules/.bin/vitest run --project integration test/integration/kubelet
+
 chart: ## the Helm chart: lint, every rendering against the Kubernetes API's types, goldens (UPDATE=1 writes them)
 	@tools/setup npm chartcheck
 	@$(NODE) charts/run.ts
@@ -66,4 +73,4 @@ image: ## the container image of the chart as an OCI archive, without docker: IM
 	@tools/setup packages npm
 	@packaging/image/build "$(or $(IMAGE),.cache/vmlet-image.tar)"
 
-.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance chart install uninstall image
+.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance kubelet e2e chart install uninstall image
