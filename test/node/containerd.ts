@@ -20,8 +20,17 @@ export interface Containerd extends AsyncDisposable {
   stop(signal: AbortSignal): Promise<void>;
 }
 
-/** Resolves when it answers and has its image. Disposing removes its containers, itself and its folders. */
-export async function startContainerd(layout: NodeLayout, signal: AbortSignal): Promise<Containerd> {
+/** The cheapest one works on every file system; the other is what nodes have. */
+type Snapshotter = "native" | "overlayfs";
+
+/**
+ * Resolves when it answers and has its image. Disposing removes its containers, itself and its folders.
+ * @param layout `snapshotter`: native when absent.
+ */
+export async function startContainerd(
+  layout: NodeLayout & { readonly snapshotter?: Snapshotter },
+  signal: AbortSignal,
+): Promise<Containerd> {
   const folder = join(layout.stateFolderPath, "containerd");
   const runFolder = join(layout.runFolderPath, "containerd");
   const socketPath = join(runFolder, "containerd.sock");
@@ -60,13 +69,18 @@ export async function startContainerd(layout: NodeLayout, signal: AbortSignal): 
     await rm(runFolder, { recursive: true, force: true });
   });
   await own.start(signal);
-  await importImage(socketPath, signal);
+  await importImage(socketPath, layout.snapshotter ?? "native", signal);
   const parts = undo.move();
   return { ...own, [Symbol.asyncDispose]: async () => await parts.disposeAsync() };
 }
 
-/** Machines of tests may not lower an oom_score_adj, and the cheapest snapshotter works on every file system. */
-function configOf(layout: NodeLayout, folder: string, runFolder: string, socketPath: string): string {
+/** Machines of tests may not lower an oom_score_adj. */
+function configOf(
+  layout: NodeLayout & { readonly snapshotter?: Snapshotter },
+  folder: string,
+  runFolder: string,
+  socketPath: string,
+): string {
   return `version = 2
 root = "${folder}/root"
 state = "${runFolder}/state"
@@ -79,7 +93,7 @@ state = "${runFolder}/state"
   restrict_oom_score_adj = true
   stream_server_address = "127.0.0.1"
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
+    snapshotter = "${layout.snapshotter ?? "native"}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "${layout.cniFolderPath}"
@@ -96,7 +110,7 @@ async function answers(socketPath: string, signal: AbortSignal): Promise<boolean
 }
 
 /** Debian's busybox in a layer of its own, as `docker save` writes it. */
-async function importImage(socketPath: string, signal: AbortSignal): Promise<void> {
+async function importImage(socketPath: string, snapshotter: Snapshotter, signal: AbortSignal): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), "vmlet-busybox-"));
   try {
     const rootFolder = join(work, "rootfs");
@@ -119,7 +133,7 @@ async function importImage(socketPath: string, signal: AbortSignal): Promise<voi
     const archive = join(work, "image.tar");
     await output(["/bin/tar", "-C", work, "-cf", archive, "manifest.json", "config.json", "layer.tar"], signal);
     await output(
-      ["/usr/bin/ctr", "-a", socketPath, "-n", "k8s.io", "images", "import", "--snapshotter", "native", archive],
+      ["/usr/bin/ctr", "-a", socketPath, "-n", "k8s.io", "images", "import", "--snapshotter", snapshotter, archive],
       signal,
     );
   } finally {

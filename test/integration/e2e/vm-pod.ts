@@ -17,6 +17,11 @@ import type { TestNode } from "../../node/test-node.ts";
 
 type DeepPartial<T> = T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
 
+/** What of a node a pod needs. */
+export type PodsNode = Pick<TestNode, "cri" | "tinyImage"> & {
+  readonly layout: Pick<TestNode["layout"], "podLogFolderPath">;
+};
+
 export interface VmPodOptions {
   readonly name?: string;
   readonly image?: string;
@@ -37,9 +42,9 @@ export class VmPod {
   readonly bootLimitMs: number;
   containerId = "";
   containerConfig: ContainerConfig;
-  readonly #node: TestNode;
+  readonly #node: PodsNode;
 
-  private constructor(node: TestNode, facts: Pick<VmPod, "podId" | "podConfig" | "containerConfig" | "bootLimitMs">) {
+  private constructor(node: PodsNode, facts: Pick<VmPod, "podId" | "podConfig" | "containerConfig" | "bootLimitMs">) {
     this.#node = node;
     this.podId = facts.podId;
     this.podConfig = facts.podConfig;
@@ -48,7 +53,7 @@ export class VmPod {
   }
 
   /** Pulled and run: a pod with a network and no container yet. */
-  static async run(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
+  static async run(node: PodsNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
     const { name = "web", image = node.tinyImage, auth, bootLimitMs = BOOT_LIMIT_MS } = options;
     const podConfig = podConfigOf(node, name, options.pod);
     const containerConfig = containerConfigOf(image, options.container);
@@ -59,13 +64,13 @@ export class VmPod {
   }
 
   /** Its container is created, too; not started. */
-  static async create(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
+  static async create(node: PodsNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
     const pod = await VmPod.run(node, options, signal);
     await pod.createContainer(pod.containerConfig, signal);
     return pod;
   }
 
-  static async start(node: TestNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
+  static async start(node: PodsNode, options: VmPodOptions, signal: AbortSignal): Promise<VmPod> {
     const pod = await VmPod.create(node, options, signal);
     await pod.start(signal);
     return pod;
@@ -166,7 +171,7 @@ export class VmPod {
   }
 }
 
-export function podConfigOf(node: TestNode, name: string, over: DeepPartial<PodSandboxConfig> = {}): PodSandboxConfig {
+export function podConfigOf(node: PodsNode, name: string, over: DeepPartial<PodSandboxConfig> = {}): PodSandboxConfig {
   const uid = randomUUID();
   return PodSandboxConfig.fromPartial({
     metadata: { name, namespace: "default", uid, attempt: 0 },
