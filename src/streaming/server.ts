@@ -1,10 +1,11 @@
 // The HTTP server that clients of exec, attach and port-forward are sent to: one path a session, its token in it.
 
 import { readFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
+import { createServer } from "../lib/http-module.ts";
 import type { Logger } from "../ports/logger.ts";
 import { Door } from "./door.ts";
 import type { SessionOptions } from "./session.ts";

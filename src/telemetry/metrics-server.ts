@@ -1,9 +1,10 @@
 // HTTP for Prometheus and for probes: /metrics, /healthz, /readyz. Plain, without names in it, and bounded.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Registry } from "prom-client";
 import { backoff, sleepMs } from "../lib/backoff.ts";
+import { createServer } from "../lib/http-module.ts";
 import { printable } from "../lib/printable.ts";
 import { singleFlight } from "../lib/single-flight.ts";
 import type { Logger } from "../ports/logger.ts";
