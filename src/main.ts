@@ -1,6 +1,6 @@
-// argv and exit code; what is run for good is loaded when it is asked for.
+// argv and exit code; what is run for good, and the commands for people, are loaded when they are asked for.
 
-import { terminalIo } from "./cli/io.ts";
+import type { Command } from "commander";
 import { createProgram } from "./cli/program.ts";
 import type { ConfigSource } from "./config/load.ts";
 import { Stopped } from "./lib/stop-signal.ts";
@@ -15,7 +15,7 @@ const serve: Start = async (config, log, signal) => {
 };
 
 const router: Start = async (config, log) => {
-  const { startRouter } = await import("./router/router.ts");
+  const { startRouter } = await routerModule();
   const { prefixes } = config.images.registry;
   return await startRouter(
     { ...config.router, machinesSocketPath: config.socketPath, registryPrefixes: prefixes, version },
@@ -23,12 +23,25 @@ const router: Start = async (config, log) => {
   );
 };
 
+const routerModule = async (): Promise<typeof import("./router/router.ts")> => await import("./router/router.ts");
+
+const addPeoplesCommands = async (program: Command): Promise<void> => {
+  const [{ addCommands }, { terminalIo }] = await Promise.all([import("./cli/commands.ts"), import("./cli/io.ts")]);
+  addCommands(program, version, terminalIo());
+};
+
 try {
+  if (process.env["VMLET_COMPILE"] === "1") {
+    await routerModule(); // for the cache alone: see bin/vmlet
+    process.exit(0);
+  }
   const verbs = {
     serve: async (source: ConfigSource) => await runUntilStopped({ what: "serve", version, source }, serve),
     router: async (source: ConfigSource) => await runUntilStopped({ what: "router", version, source }, router),
   };
-  await createProgram(version, verbs, terminalIo()).parseAsync();
+  const program = createProgram(version, verbs);
+  if (!Object.hasOwn(verbs, process.argv[2] ?? "")) await addPeoplesCommands(program);
+  await program.parseAsync();
   process.exit(0); // nothing may keep a finished program alive
 } catch (error) {
   if (error instanceof Stopped) process.exit(error.exitCode);

@@ -1,14 +1,8 @@
-// The command line: verbs and flags. Verbs for people ask the daemon; what serving is is given from outside.
+// The command line: its verbs that serve, and their flags. What serving is is given from outside.
 
 import { Command, Option } from "commander";
 import { type ConfigSource, DEFAULT_CONFIG_PATH, type Override } from "../config/load.ts";
 import { flagOf, listSettings, type Setting } from "../config/reference.ts";
-import { addDoctor } from "./doctor.ts";
-import { addImages } from "./images.ts";
-import type { Io } from "./io.ts";
-import { addPs } from "./ps.ts";
-import { addPull } from "./pull.ts";
-import { addVersion } from "./version.ts";
 
 /** What the router reads of the configuration, beside the prefixes of registries. */
 const ROUTER_SETTINGS = new Set(["router", "socketPath", "logLevel"]);
@@ -18,7 +12,7 @@ export interface Verbs {
   readonly router: (source: ConfigSource) => Promise<void>;
 }
 
-export function createProgram(version: string, verbs: Verbs, io: Io): Command {
+export function createProgram(version: string, verbs: Verbs): Command {
   const program = new Command("vmlet")
     .description("A Kubernetes container runtime whose containers are virtual machines")
     .version(version)
@@ -40,11 +34,6 @@ export function createProgram(version: string, verbs: Verbs, io: Io): Command {
     settings.filter(({ path: [section = ""] }) => ROUTER_SETTINGS.has(section)),
     verbs.router,
   );
-  addPs(program, io);
-  addImages(program, io);
-  addPull(program, io);
-  addDoctor(program, io);
-  addVersion(program, version, io);
   return program;
 }
 

@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { terminalIo } from "../../../src/cli/io.ts";
 import { createProgram } from "../../../src/cli/program.ts";
 import { type ConfigSource, parseConfig } from "../../../src/config/load.ts";
 
@@ -14,7 +13,7 @@ async function sourceOfVerb(verb: "serve" | "router", ...argv: string[]): Promis
     throw new Error(`not ${verb}`);
   };
   const verbs = { serve: other, router: other, [verb]: note };
-  await createProgram("0", verbs, terminalIo()).parseAsync([verb, ...argv], { from: "user" });
+  await createProgram("0", verbs).parseAsync([verb, ...argv], { from: "user" });
   if (seen === undefined) throw new Error(`${verb} was not called`);
   return seen;
 }

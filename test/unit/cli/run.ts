@@ -1,6 +1,7 @@
 // One command line, with what it printed.
 
 import { Readable, Writable } from "node:stream";
+import { addCommands } from "../../../src/cli/commands.ts";
 import type { Io } from "../../../src/cli/io.ts";
 import { createProgram } from "../../../src/cli/program.ts";
 
@@ -40,11 +41,11 @@ export async function runCli(argv: readonly string[], options: RunOptions = {}):
   const signal = options.signal ?? AbortSignal.timeout(20_000);
   const io = { stdin: Readable.from([Buffer.from(options.stdin ?? "")]), stdout, stderr, signal } as unknown as Io;
   const nothing = async (): Promise<void> => {};
-  const error = await createProgram("1.2.3", { serve: nothing, router: nothing }, io)
-    .parseAsync(argv, { from: "user" })
-    .then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    );
+  const program = createProgram("1.2.3", { serve: nothing, router: nothing });
+  addCommands(program, "1.2.3", io);
+  const error = await program.parseAsync(argv, { from: "user" }).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
   return { stdout: stdout.text, stderr: stderr.text, error };
 }
