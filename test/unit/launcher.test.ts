@@ -34,6 +34,12 @@ test("it runs the pinned Node with main.ts and the arguments as they were", () =
   );
 });
 
+test("the router has a heap of its own, which may not grow much", () => {
+  addProgram("node_modules/node/bin/node", 'echo "$@"');
+  const heap = "--min-semi-space-size=4 --max-semi-space-size=4 --max-old-space-size=64";
+  expect(launch(["router", "--log-level=debug"])).toBe(`${heap} ${tree}/src/main.ts router --log-level=debug\n`);
+});
+
 test("it finds its tree through a symlink", () => {
   addProgram("node_modules/node/bin/node", 'echo "$2"');
   symlinkSync("bin/vmlet", join(tree, "link"));
@@ -69,4 +75,21 @@ test("the compile cache is a folder that only its owner may enter, and is not us
   rmSync(cache, { recursive: true });
   symlinkSync(tmpdir(), cache);
   expect(launch([], env)).toBe("none\n");
+});
+
+test("the router's sources are compiled by a process before it, where they are newer than what was compiled", () => {
+  addProgram("node_modules/node/bin/node", 'echo "compile=${VMLET_COMPILE:-} $5 $6"');
+  addProgram("path/id", "echo 1000");
+  mkdirSync(join(tree, "src"));
+  writeFileSync(join(tree, "src/main.ts"), "");
+  const env = { PATH: `${tree}/path:/usr/bin:/bin`, HOME: tree, NODE_DISABLE_COMPILE_CACHE: "" };
+  const [before, itself] = ["compile=1 router \n", "compile= router --log-level=debug\n"];
+  const start = (): string => launch(["router", "--log-level=debug"], env);
+  expect(start()).toBe(before + itself);
+  expect(start()).toBe(itself);
+  writeFileSync(join(tree, "src/main.ts"), "// changed");
+  expect(start()).toBe(before + itself);
+  addProgram("node_modules/node/bin/node", 'echo "compile=${VMLET_COMPILE:-} $5 $6"; [ -z "${VMLET_COMPILE:-}" ]');
+  writeFileSync(join(tree, "src/main.ts"), "// broken");
+  expect(start()).toBe(before + itself); // it is for the router itself to say what is wrong
 });
