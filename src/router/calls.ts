@@ -1,12 +1,11 @@
 // What becomes of a call: one runtime's, both runtimes', or remembered.
 
-import { status } from "@grpc/grpc-js";
 import { backoff, sleepMs } from "../lib/backoff.ts";
 import { singleFlight } from "../lib/single-flight.ts";
 import { type ChooseOptions, type ChoosingRoute, choose, type Runtimes } from "./choose.ts";
 import { messageOf, partsAt, textAt } from "./fields.ts";
 import { type Call, forward } from "./forward.ts";
-import { frame, RpcError } from "./grpc.ts";
+import { CODE, frame, RpcError } from "./grpc.ts";
 import { isChange, isCreation, learnChange } from "./learn.ts";
 import { type Route, routeOf } from "./methods.ts";
 import type { Reply } from "./reply.ts";
@@ -55,7 +54,7 @@ export class Calls {
       case "image":
         return await this.#single(await this.#chosen(route, asked.request), asked, reply, signal);
       case "list":
-        return reply.succeed(await this.#list({ ...asked, kind: route.kind }, signal));
+        return reply.succeed(...(await this.#list({ ...asked, kind: route.kind }, signal)));
       case "events":
         return await this.#events(asked, reply, signal);
       case "telling": {
@@ -63,12 +62,12 @@ export class Calls {
           containers.ask(asked, signal),
           machines.ask(asked, signal).catch(() => {}), // it asks for nothing that a restart does not bring
         ]);
-        return reply.succeed([answer]);
+        return reply.succeed(frame(answer));
       }
       case "status":
-        return reply.succeed([await mergedStatus(this.#runtimes, asked, this.#options.handlers, signal)]);
+        return reply.succeed(frame(await mergedStatus(this.#runtimes, asked, this.#options.handlers, signal)));
       case "image-fs":
-        return reply.succeed([await this.#imageFs(asked, signal)]);
+        return reply.succeed(frame(await this.#imageFs(asked, signal)));
     }
   }
 
@@ -86,7 +85,7 @@ export class Calls {
     const answer = await this.#change(runtime, { path, request, metadata }, signal);
     learnChange(runtime.saved.mirror, path, request, answer);
     if (isCreation(path)) await runtime.saved.settled(); // on disk before anyone counts on it
-    reply.succeed([answer]);
+    reply.succeed(frame(answer));
   }
 
   async #change(runtime: Runtime, { path, request, metadata }: Question, signal: AbortSignal): Promise<Uint8Array> {
@@ -99,7 +98,7 @@ export class Calls {
 
   /** A pod of one runtime with an image of the other. */
   #withRemedy(error: unknown, runtime: Runtime, path: string, request: Uint8Array): unknown {
-    if (!(error instanceof RpcError) || error.code !== status.NOT_FOUND || routeOf(path)?.by !== "id") return error;
+    if (!(error instanceof RpcError) || error.code !== CODE.NOT_FOUND || routeOf(path)?.by !== "id") return error;
     const image = textAt(request, ...CONTAINER_IMAGE_PATH);
     if (image === "") return error;
     const isMachine = runtime === this.#runtimes.machines;
@@ -112,18 +111,18 @@ export class Calls {
     );
   }
 
-  async #list(question: Question, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+  async #list(question: Question, signal: AbortSignal): Promise<readonly Buffer[]> {
     const { containers, machines } = this.#runtimes;
     const [first, second] = await Promise.all([
       containers.list(question, signal),
       machines.list(question, signal).catch((error: unknown) => {
         signal.throwIfAborted();
         if (!(error instanceof RpcError)) throw error;
-        return error.code === status.UNIMPLEMENTED ? [] : machines.remembered(question); // containers must not suffer
+        return error.code === CODE.UNIMPLEMENTED ? [] : machines.remembered(question); // containers must not suffer
       }),
     ]);
     const messages = [...first, ...second];
-    return isStreamed(question.path) ? messages : [Buffer.concat(messages)];
+    return isStreamed(question.path) ? messages.map((message) => frame(message)) : [frame(...messages)];
   }
 
   /** Ends as the containers' stream ends; the machines' is taken up again for as long as the caller listens. */
@@ -144,7 +143,7 @@ export class Calls {
     const machines = listenForEver().catch(() => {});
     try {
       await listen(this.#runtimes.containers);
-      reply.succeed([]);
+      reply.succeed();
     } finally {
       ended.abort();
       await machines;

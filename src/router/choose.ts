@@ -38,7 +38,9 @@ export function choose(
   if (route.by === "handler") return options.handlers.includes(textAt(request, route.field)) ? machines : containers;
   if (route.by === "image") return chooseByImage(request, runtimes, options);
   const id = textAt(request, ID_FIELD);
-  return [machines, containers].find(({ saved: { mirror } }) => mirror.find(route.of, id) !== undefined);
+  const both = [machines, containers];
+  const owner = both.find(({ saved: { mirror } }) => mirror.has(route.of, id)); // the usual case, with no look into lists
+  return owner ?? both.find(({ saved: { mirror } }) => mirror.find(route.of, id) !== undefined);
 }
 
 /** A name says it first, then an id that one of them has, then what the kubelet adds: handler, pod. */

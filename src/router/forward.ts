@@ -1,14 +1,14 @@
 // A call that goes to one runtime as it came, and comes back as it is: no message is opened.
 
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import { pipeline } from "node:stream/promises";
 import type { Backend } from "./backend.ts";
+import type { Headers } from "./http2/hpack.ts";
+import type { Stream } from "./http2/stream.ts";
 import type { Reply } from "./reply.ts";
 
 export interface Call {
   readonly path: string;
-  readonly metadata: IncomingHttpHeaders;
-  readonly stream: ServerHttp2Stream;
+  readonly metadata: Headers;
+  readonly stream: Stream;
 }
 
 /**
@@ -22,9 +22,19 @@ export async function forward(
   reply: Reply,
   signal: AbortSignal,
 ): Promise<void> {
-  using exchange = backend.open({ path, metadata, onHeaders: (headers) => reply.begin(headers) }, signal);
+  using exchange = backend.open({ path, metadata }, signal);
   if (request !== undefined) exchange.send(request);
-  else void pipeline(stream, exchange.stream).catch(() => {}); // whatever ends it ends the answer too
+  else void passOn(stream, exchange.stream, signal).catch(() => {}); // whatever ends it ends the answer too
+  const headers = await exchange.headers();
+  if (headers !== undefined) reply.begin(headers);
   for await (const chunk of exchange.bytes()) await reply.write(chunk, signal);
   reply.end(exchange.status);
+}
+
+async function passOn({ incoming }: Stream, { outgoing }: Stream, signal: AbortSignal): Promise<void> {
+  for await (const chunk of incoming.bytes()) {
+    outgoing.write(chunk);
+    await outgoing.drained(signal);
+  }
+  outgoing.end();
 }

@@ -1,7 +1,29 @@
 // gRPC over HTTP/2, as far as a router speaks it: messages in their frames, statuses in trailers, deadlines in a header.
 
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http2";
-import { status } from "@grpc/grpc-js";
+import { ByteCutter } from "../lib/byte-cutter.ts";
+import type { Headers } from "./http2/hpack.ts";
+import type { Header } from "./http2/static-headers.ts";
+
+/** gRPC's numbers of how a call ended. */
+export const CODE = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const;
 
 /** The kubelet's and containerd's limit for one message. */
 const MAX_MESSAGE_BYTES = 16 << 20;
@@ -20,72 +42,64 @@ export class RpcError extends Error {
   }
 }
 
-/** One message as it stands on the wire: not compressed, its length, its bytes. */
-export function frame(message: Uint8Array): Buffer {
-  const framed = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
-  framed.writeUInt8(0, 0);
-  framed.writeUInt32BE(message.length, 1);
-  framed.set(message, PREFIX_BYTES);
-  return framed;
+/** One message as it stands on the wire: not compressed, its length, its bytes. Parts of one follow each other. */
+export function frame(...parts: readonly Uint8Array[]): Buffer {
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  prefix.writeUInt32BE(
+    parts.reduce((sum, part) => sum + part.length, 0),
+    1,
+  );
+  return Buffer.concat([prefix, ...parts]);
 }
 
 /** Cuts a stream of bytes into messages. Holds at most one message that is not complete. */
 export class Deframer {
-  #chunks: Buffer[] = [];
-  #bytes = 0;
+  readonly #cutter = new ByteCutter({
+    prefixBytes: PREFIX_BYTES,
+    sizeOf: (prefix) => {
+      if (prefix.readUInt8(0) !== 0)
+        throw new RpcError(CODE.UNIMPLEMENTED, "vmlet router takes no compressed messages");
+      const length = prefix.readUInt32BE(1);
+      if (length > MAX_MESSAGE_BYTES)
+        throw new RpcError(CODE.RESOURCE_EXHAUSTED, `a message of ${length} bytes, limit ${MAX_MESSAGE_BYTES}`);
+      return PREFIX_BYTES + length;
+    },
+  });
 
   /** @throws RpcError when a message is compressed or larger than the limit. */
   push(chunk: Buffer): Buffer[] {
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
-    const messages: Buffer[] = [];
-    for (;;) {
-      const size = this.#nextSize();
-      if (size === undefined || this.#bytes < size) return messages;
-      const whole = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
-      messages.push(whole.subarray(PREFIX_BYTES, size));
-      const rest = whole.subarray(size);
-      this.#chunks = rest.length > 0 ? [rest] : [];
-      this.#bytes = rest.length;
-    }
+    return this.#cutter.push(chunk).map((piece) => piece.subarray(PREFIX_BYTES));
   }
 
   /** Whether a message has begun and not ended. */
   get isMidMessage(): boolean {
-    return this.#bytes > 0;
-  }
-
-  #nextSize(): number | undefined {
-    if (this.#bytes < PREFIX_BYTES) return undefined;
-    if ((this.#chunks[0] as Buffer).length < PREFIX_BYTES) this.#chunks = [Buffer.concat(this.#chunks)];
-    const head = this.#chunks[0] as Buffer;
-    if (head.readUInt8(0) !== 0) throw new RpcError(status.UNIMPLEMENTED, "vmlet router takes no compressed messages");
-    const length = head.readUInt32BE(1);
-    if (length > MAX_MESSAGE_BYTES)
-      throw new RpcError(status.RESOURCE_EXHAUSTED, `a message of ${length} bytes, limit ${MAX_MESSAGE_BYTES}`);
-    return PREFIX_BYTES + length;
+    return this.#cutter.heldBytes > 0;
   }
 }
 
+export function valueOf(headers: Headers, wanted: string): string | undefined {
+  return headers.find(([name]) => name === wanted)?.[1];
+}
+
 /** What is left for the call, in milliseconds; undefined: its caller sets no limit. */
-export function timeoutMsOf(headers: IncomingHttpHeaders): number | undefined {
-  const [, amount, unit] = /^(\d{1,8})([HMSmun])$/.exec(String(headers["grpc-timeout"] ?? "")) ?? [];
+export function timeoutMsOf(headers: Headers): number | undefined {
+  const [, amount, unit] = /^(\d{1,8})([HMSmun])$/.exec(valueOf(headers, "grpc-timeout") ?? "") ?? [];
   const unitMs = UNIT_MS.get(unit ?? "");
   return unitMs === undefined ? undefined : Number(amount) * unitMs;
 }
 
-export function trailersOf(code: number, details = ""): OutgoingHttpHeaders {
+export function trailersOf(code: number, details = ""): Headers {
   const text = details.length <= MAX_DETAILS_CHARS ? details : `${details.slice(0, MAX_DETAILS_CHARS - 1)}…`;
-  const ending = { "grpc-status": String(code) };
-  return text === "" ? ending : { ...ending, "grpc-message": encodeURI(text.toWellFormed()) };
+  const status: Header = ["grpc-status", String(code)];
+  return text === "" ? [status] : [status, ["grpc-message", encodeURI(text.toWellFormed())]];
 }
 
 /** How a call ended, out of its trailers (or out of its headers, where there is nothing but a status). */
-export function statusOf(trailers: IncomingHttpHeaders): { readonly code: number; readonly details: string } {
-  const code = Number(trailers["grpc-status"] ?? status.UNKNOWN);
+export function statusOf(trailers: Headers): { readonly code: number; readonly details: string } {
+  const code = Number(valueOf(trailers, "grpc-status") ?? CODE.UNKNOWN);
   return {
-    code: Number.isInteger(code) ? code : status.UNKNOWN,
-    details: decoded(String(trailers["grpc-message"] ?? "")),
+    code: Number.isInteger(code) ? code : CODE.UNKNOWN,
+    details: decoded(valueOf(trailers, "grpc-message") ?? ""),
   };
 }
 

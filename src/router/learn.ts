@@ -1,15 +1,7 @@
 // What a call that succeeded changed: so that the mirror has it before the next list does.
 
-import {
-  Container,
-  ContainerState,
-  CreateContainerRequest,
-  PodSandbox,
-  PodSandboxState,
-  RunPodSandboxRequest,
-} from "../gen/runtime.ts";
-import { textAt } from "./fields.ts";
-import type { Mirror } from "./mirror.ts";
+import { messageAt, messageOf, numberField, partsAt, textAt, textField } from "./fields.ts";
+import { CONTAINER_STATE, type Mirror } from "./mirror.ts";
 
 const ID_FIELD = 1;
 const RUNTIME = "/runtime.v1.RuntimeService/";
@@ -38,48 +30,47 @@ const wholeId = (mirror: Mirror, kind: "PodSandbox" | "Container", request: Uint
 
 const nowNs = (): bigint => BigInt(Date.now()) * 1_000_000n;
 
+/** What `from` has under the one number goes under the other, as it is. */
+const moved = (from: Uint8Array, numbers: Readonly<Record<number, number>>): Uint8Array[] =>
+  Object.entries(numbers).map(([number, to]) => messageOf(to, partsAt(from, Number(number))));
+
 const CHANGES: ReadonlyMap<string, Change> = new Map<string, Change>([
   [
     `${RUNTIME}RunPodSandbox`,
     (mirror, request, answer) => {
-      const { config, runtimeHandler } = RunPodSandboxRequest.decode(request);
-      const { metadata, labels = {}, annotations = {} } = config ?? {};
-      const id = textAt(answer, ID_FIELD);
-      const state = PodSandboxState.SANDBOX_READY;
-      const pod = { id, metadata, state, createdAt: nowNs(), labels, annotations, runtimeHandler };
-      mirror.put("PodSandbox", PodSandbox.encode(pod).finish());
+      const [config, handler] = [messageAt(request, 1), textAt(request, 2)];
+      const pod = [
+        textField(1, textAt(answer, ID_FIELD)),
+        ...moved(config, { 1: 2, 6: 5, 7: 6 }), // metadata, labels, annotations
+        numberField(4, nowNs()),
+        textField(7, handler),
+      ];
+      mirror.put("PodSandbox", Buffer.concat(pod));
     },
   ],
   [
     `${RUNTIME}CreateContainer`,
     (mirror, request, answer) => {
-      const { config } = CreateContainerRequest.decode(request);
-      const { metadata, image, labels = {}, annotations = {} } = config ?? {};
-      const imageRef = image?.image ?? "";
-      const container: Container = {
-        id: textAt(answer, ID_FIELD),
-        podSandboxId: wholeId(mirror, "PodSandbox", request),
-        metadata,
-        image,
-        imageRef,
-        imageId: imageRef,
-        state: ContainerState.CONTAINER_CREATED,
-        createdAt: nowNs(),
-        labels,
-        annotations,
-      };
-      mirror.put("Container", Container.encode(container).finish());
+      const config = messageAt(request, 2);
+      const image = textAt(config, 2, 1);
+      const container = [
+        textField(1, textAt(answer, ID_FIELD)),
+        textField(2, wholeId(mirror, "PodSandbox", request)),
+        ...moved(config, { 1: 3, 2: 4, 9: 8, 10: 9 }), // metadata, image, labels, annotations
+        textField(5, image),
+        numberField(7, nowNs()),
+        textField(10, image),
+      ];
+      mirror.put("Container", Buffer.concat(container));
     },
   ],
   [
     `${RUNTIME}StartContainer`,
-    (mirror, request) =>
-      mirror.setContainerState(wholeId(mirror, "Container", request), ContainerState.CONTAINER_RUNNING),
+    (mirror, request) => mirror.setContainerState(wholeId(mirror, "Container", request), CONTAINER_STATE.RUNNING),
   ],
   [
     `${RUNTIME}StopContainer`,
-    (mirror, request) =>
-      mirror.setContainerState(wholeId(mirror, "Container", request), ContainerState.CONTAINER_EXITED),
+    (mirror, request) => mirror.setContainerState(wholeId(mirror, "Container", request), CONTAINER_STATE.EXITED),
   ],
   [`${RUNTIME}RemoveContainer`, (mirror, request) => mirror.removeContainer(wholeId(mirror, "Container", request))],
   [`${RUNTIME}StopPodSandbox`, (mirror, request) => mirror.stopSandbox(wholeId(mirror, "PodSandbox", request))],

@@ -1,8 +1,8 @@
 // What Prometheus is told of the router.
 
-import { status } from "@grpc/grpc-js";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { addProcessMetrics } from "../telemetry/process-metrics.ts";
+import { CODE } from "./grpc.ts";
 import { routeOf } from "./methods.ts";
 
 const BUCKETS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 30, 120, 600];
@@ -42,7 +42,7 @@ export class RouterMetrics {
     const startedAtMs = performance.now();
     const method = routeOf(path) === undefined ? "other" : nameOf(path);
     return (code) => {
-      const named = status[code] ?? "UNKNOWN"; // a runtime may say any number
+      const named = NAMES[code] ?? "UNKNOWN"; // a runtime may say any number
       this.#seconds.observe({ method, code: named }, (performance.now() - startedAtMs) / 1000);
     };
   };
@@ -60,5 +60,8 @@ export class RouterMetrics {
     return this.#down.size === 0 ? undefined : `not answering: ${[...this.#down].join(", ")}`;
   }
 }
+
+/** In the order of their numbers. */
+const NAMES = Object.keys(CODE);
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);

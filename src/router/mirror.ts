@@ -1,7 +1,6 @@
 // What one runtime was last known to have: whose an id is, and what a list says while the runtime cannot be asked.
 
-import { Container, ContainerState, PodSandbox, PodSandboxState } from "../gen/runtime.ts";
-import { messageOf, partsAt, textAt } from "./fields.ts";
+import { messageOf, numberField, partsAt, textAt } from "./fields.ts";
 import { filterOf } from "./filter.ts";
 import type { Kind } from "./methods.ts";
 
@@ -14,6 +13,9 @@ const METADATA_FIELD = 2;
 const UID_FIELD = 2;
 /** Of Container. */
 const SANDBOX_ID_FIELD = 2;
+const STATE_FIELD = { PodSandbox: 3, Container: 6 } as const;
+const SANDBOX_NOT_READY = 1;
+export const CONTAINER_STATE = { RUNNING: 1, EXITED: 2 } as const;
 const ANSWERS_KEPT = 32;
 
 /**
@@ -26,7 +28,8 @@ export class Mirror {
     Container: new Map(),
     Image: new Map(),
   };
-  readonly #wholeLists = new Map<Kind, Uint8Array>();
+  /** Whole lists as they came, the last of each kind; and whether the items are still those of an earlier one. */
+  readonly #latest = new Map<Kind, { readonly list: Uint8Array; isNews: boolean }>();
   readonly #answers = new Map<string, readonly Uint8Array[]>();
   readonly #onChange: () => void;
   #changes = 0;
@@ -42,16 +45,20 @@ export class Mirror {
     return this.#changes;
   }
 
-  /** What a list said. `isWhole`: it had no filter, and nothing was changed while it was under way. */
+  /**
+   * What a list said. `isWhole`: it had no filter, and nothing was changed while it was under way. Such lists come all the time
+   * and say the same, in another order: they are looked into when somebody asks for what is in them.
+   */
   learn(kind: Kind, list: Uint8Array, { isWhole }: { readonly isWhole: boolean }): void {
-    const known = this.#wholeLists.get(kind);
-    if (isWhole && known !== undefined && Buffer.compare(known, list) === 0) return;
-    const items = this.#items[kind];
-    const found = partsAt(list, LIST_FIELD);
-    if (isWhole) items.clear();
-    for (const item of found) items.set(textAt(item, ID_FIELD), item);
-    if (isWhole) this.#wholeLists.set(kind, list);
-    else this.#wholeLists.delete(kind);
+    if (isWhole) {
+      const latest = this.#latest.get(kind);
+      if (latest !== undefined && Buffer.compare(latest.list, list) === 0) return;
+      this.#latest.set(kind, { list, isNews: true });
+    } else {
+      const items = this.#known(kind);
+      for (const item of partsAt(list, LIST_FIELD)) items.set(textAt(item, ID_FIELD), item);
+      this.#latest.delete(kind);
+    }
     this.#onChange();
   }
 
@@ -61,15 +68,14 @@ export class Mirror {
   }
 
   /** Its state is another: in protobuf the last value of a field counts, whatever else we know of it. */
-  setContainerState(id: string, state: ContainerState): void {
-    this.#append("Container", id, Container.encode(Container.fromPartial({ state })).finish());
+  setContainerState(id: string, state: (typeof CONTAINER_STATE)[keyof typeof CONTAINER_STATE]): void {
+    this.#append("Container", id, numberField(STATE_FIELD.Container, state));
   }
 
   /** It stopped, and with it whatever is in it. */
   stopSandbox(id: string): void {
-    const stopped = PodSandbox.fromPartial({ state: PodSandboxState.SANDBOX_NOTREADY });
-    this.#append("PodSandbox", id, PodSandbox.encode(stopped).finish());
-    for (const container of this.#containersOf(id)) this.setContainerState(container, ContainerState.CONTAINER_EXITED);
+    this.#append("PodSandbox", id, numberField(STATE_FIELD.PodSandbox, SANDBOX_NOT_READY));
+    for (const container of this.#containersOf(id)) this.setContainerState(container, CONTAINER_STATE.EXITED);
   }
 
   removeContainer(id: string): void {
@@ -82,9 +88,14 @@ export class Mirror {
     this.#edit("PodSandbox", (items) => void items.delete(id));
   }
 
+  /** Whether it has that id, or had it a moment ago: then it can say that it is gone. */
+  has(kind: Kind, id: string): boolean {
+    return this.#items[kind].has(id);
+  }
+
   /** The whole id of the one that `beginning` begins, or is. */
   find(kind: Kind, beginning: string): string | undefined {
-    const items = this.#items[kind];
+    const items = this.#known(kind);
     if (items.has(beginning)) return beginning;
     if (beginning === "") return undefined;
     const found = [...items.keys()].filter((id) => id.startsWith(beginning));
@@ -93,13 +104,14 @@ export class Mirror {
 
   hasPodOf(uid: string): boolean {
     return (
-      uid !== "" && [...this.#items.PodSandbox.values()].some((pod) => textAt(pod, METADATA_FIELD, UID_FIELD) === uid)
+      uid !== "" &&
+      [...this.#known("PodSandbox").values()].some((pod) => textAt(pod, METADATA_FIELD, UID_FIELD) === uid)
     );
   }
 
   /** What the list call of that kind would have answered when we last knew. */
   answer(kind: Kind, request: Uint8Array): Uint8Array {
-    return messageOf(LIST_FIELD, this.#items[kind].values().filter(filterOf(kind, request)));
+    return messageOf(LIST_FIELD, this.#known(kind).values().filter(filterOf(kind, request)));
   }
 
   /** The same for lists that are not looked into: what the same question was answered last. */
@@ -116,13 +128,26 @@ export class Mirror {
   }
 
   items(): Items {
-    const { PodSandbox: pods, Container: containers, Image: images } = this.#items;
-    return { PodSandbox: [...pods.values()], Container: [...containers.values()], Image: [...images.values()] };
+    const of = (kind: Kind): Uint8Array[] => [...this.#known(kind).values()];
+    return { PodSandbox: of("PodSandbox"), Container: of("Container"), Image: of("Image") };
+  }
+
+  /** With what the last whole list said. One that is malformed teaches nothing; its caller had it, too. */
+  #known(kind: Kind): Map<string, Uint8Array> {
+    const items = this.#items[kind];
+    const latest = this.#latest.get(kind);
+    if (latest?.isNews !== true) return items;
+    latest.isNews = false;
+    const found = itemsIn(latest.list);
+    if (found === undefined) return items;
+    items.clear();
+    for (const [id, item] of found) items.set(id, item);
+    return items;
   }
 
   #containersOf(sandboxId: string): string[] {
     const of = ([, item]: [string, Uint8Array]): boolean => textAt(item, SANDBOX_ID_FIELD) === sandboxId;
-    return [...this.#items.Container].filter(of).map(([id]) => id);
+    return [...this.#known("Container")].filter(of).map(([id]) => id);
   }
 
   #append(kind: Kind, id: string, fields: Uint8Array): void {
@@ -133,10 +158,18 @@ export class Mirror {
   }
 
   #edit(kind: Kind, change: (items: Map<string, Uint8Array>) => void): void {
-    change(this.#items[kind]);
-    this.#wholeLists.delete(kind);
+    change(this.#known(kind));
+    this.#latest.delete(kind);
     this.#changes += 1;
     this.#onChange();
+  }
+}
+
+function itemsIn(list: Uint8Array): [id: string, item: Uint8Array][] | undefined {
+  try {
+    return partsAt(list, LIST_FIELD).map((item) => [textAt(item, ID_FIELD), item]);
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,10 +1,9 @@
 // One runtime as the router uses it: asked within a limit, remembered where it does not answer.
 
-import type { IncomingHttpHeaders } from "node:http2";
-import { status } from "@grpc/grpc-js";
 import type { Logger } from "../ports/logger.ts";
 import type { Backend } from "./backend.ts";
-import { RpcError } from "./grpc.ts";
+import { CODE, RpcError } from "./grpc.ts";
+import type { Headers } from "./http2/hpack.ts";
 import { type Kind, LIST_PATH } from "./methods.ts";
 import type { SavedMirror } from "./mirror-file.ts";
 
@@ -15,7 +14,7 @@ const SHARE_OF_TIMEOUT = 0.8;
 export interface Question {
   readonly path: string;
   readonly request: Uint8Array;
-  readonly metadata: IncomingHttpHeaders;
+  readonly metadata: Headers;
   /** What is listed, where it is remembered item by item. */
   readonly kind?: Kind | undefined;
   /** What the caller gives it all in all; some of that is for answering from memory. */
@@ -88,7 +87,7 @@ export class Runtime {
       return messages;
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof RpcError) || error.code !== status.UNAVAILABLE) throw error;
+      if (!(error instanceof RpcError) || error.code !== CODE.UNAVAILABLE) throw error;
       return this.remembered(question);
     }
   }
@@ -105,7 +104,7 @@ export class Runtime {
     const kinds = Object.keys(LIST_PATH) as Kind[];
     await Promise.all(
       kinds.map(async (kind) => {
-        const question = { path: LIST_PATH[kind], request: new Uint8Array(), metadata: {}, kind };
+        const question = { path: LIST_PATH[kind], request: new Uint8Array(), metadata: [], kind };
         await this.list(question, signal).catch(() => {});
       }),
     );
@@ -139,12 +138,7 @@ export class Runtime {
     }
   }
 
-  async #collect(
-    path: string,
-    request: Uint8Array,
-    metadata: IncomingHttpHeaders,
-    signal: AbortSignal,
-  ): Promise<Uint8Array[]> {
+  async #collect(path: string, request: Uint8Array, metadata: Headers, signal: AbortSignal): Promise<Uint8Array[]> {
     try {
       const messages = await Array.fromAsync(this.backend.stream(path, request, metadata, signal));
       this.#isLate = false;
@@ -152,8 +146,8 @@ export class Runtime {
       return messages;
     } catch (error) {
       if (!signal.aborted && error instanceof RpcError) {
-        if (error.code !== status.UNAVAILABLE) this.#isLate = false;
-        this.#note(error.code === status.UNAVAILABLE);
+        if (error.code !== CODE.UNAVAILABLE) this.#isLate = false;
+        this.#note(error.code === CODE.UNAVAILABLE);
       }
       throw error;
     }

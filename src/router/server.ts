@@ -1,15 +1,15 @@
 // The socket that the kubelet's runtime endpoint names: gRPC on HTTP/2, every method there is and will be.
 
-import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import { status } from "@grpc/grpc-js";
+import { createServer } from "node:net";
 import { listenAlone } from "../lib/socket-path.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Calls } from "./calls.ts";
-import { Deframer, RpcError, timeoutMsOf } from "./grpc.ts";
+import { CODE, Deframer, RpcError, timeoutMsOf, valueOf } from "./grpc.ts";
+import { Connection } from "./http2/connection.ts";
+import type { Stream } from "./http2/stream.ts";
 import { routeOf } from "./methods.ts";
 import { Reply } from "./reply.ts";
 
-const WINDOW_BYTES = 1 << 20;
 /** Calls that are under way when we stop get this long: less than a second, because the kubelet waits. */
 const DRAIN_LIMIT_MS = 500;
 
@@ -22,15 +22,15 @@ export interface RouterServerParts {
 
 /** Serves until disposed. The socket is root's alone, as the runtimes' are. */
 export async function serveRouter(socketPath: string, parts: RouterServerParts): Promise<AsyncDisposable> {
-  const sessions = new Set<ServerHttp2Session>();
+  const connections = new Set<Connection>();
   const closing = new AbortController();
-  const server = createServer({ settings: { initialWindowSize: WINDOW_BYTES } });
-  server.on("session", (session) => {
-    sessions.add(session);
-    session.on("close", () => sessions.delete(session)).on("error", () => {});
-    session.setLocalWindowSize(WINDOW_BYTES * 4);
+  const server = createServer((socket) => {
+    const connection = new Connection(socket, {
+      onStream: (stream) => void serveCall(stream, closing.signal, parts),
+      onClose: () => connections.delete(connection),
+    });
+    connections.add(connection);
   });
-  server.on("stream", (stream, headers) => void serveCall(stream as ServerHttp2Stream, headers, closing.signal, parts));
   await listenAlone({ socketPath, field: "router.socketPath" }, async () => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject).listen(socketPath, resolve);
@@ -40,10 +40,11 @@ export async function serveRouter(socketPath: string, parts: RouterServerParts):
     async [Symbol.asyncDispose]() {
       const { promise, resolve } = Promise.withResolvers<void>();
       server.close(() => resolve()); // takes the socket away, too
-      for (const session of sessions) session.close();
+      for (const connection of connections) connection.goAway();
       const force = setTimeout(() => {
-        closing.abort(new RpcError(status.UNAVAILABLE, "the router is stopping"));
-        for (const session of sessions) session.destroy();
+        const why = new RpcError(CODE.UNAVAILABLE, "the router is stopping");
+        closing.abort(why);
+        for (const connection of connections) connection.destroy(why);
       }, DRAIN_LIMIT_MS);
       await promise;
       clearTimeout(force);
@@ -52,25 +53,24 @@ export async function serveRouter(socketPath: string, parts: RouterServerParts):
 }
 
 async function serveCall(
-  stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
+  stream: Stream,
   closing: AbortSignal,
   { calls, log, onCall }: RouterServerParts,
 ): Promise<void> {
-  const path = String(headers[":path"]);
+  const headers = stream.incoming.headers ?? [];
+  const path = valueOf(headers, ":path") ?? "";
   const ended = onCall(path);
   const reply = new Reply(stream);
   const ending = new AbortController();
   const end = (code: number, details: string): void => ending.abort(new RpcError(code, details));
-  stream.on("error", () => {}); // how it ends is told by its close
-  stream.on("close", () => end(status.CANCELLED, "the caller went away"));
+  stream.onFailure(() => end(CODE.CANCELLED, "the caller went away"));
   const onClosing = (): void => ending.abort(closing.reason);
   closing.addEventListener("abort", onClosing);
   const timeoutMs = timeoutMsOf(headers);
   const timer =
     timeoutMs === undefined
       ? undefined
-      : setTimeout(end, timeoutMs, status.DEADLINE_EXCEEDED, `the runtime did not answer within ${timeoutMs} ms`);
+      : setTimeout(end, timeoutMs, CODE.DEADLINE_EXCEEDED, `the runtime did not answer within ${timeoutMs} ms`);
   const { signal } = ending;
   try {
     const route = routeOf(path);
@@ -83,19 +83,17 @@ async function serveCall(
   } finally {
     clearTimeout(timer);
     closing.removeEventListener("abort", onClosing);
-    ended(reply.code ?? status.CANCELLED);
+    ended(reply.code ?? CODE.CANCELLED);
   }
 }
 
 /** The one message of a call. */
-async function readRequest(stream: ServerHttp2Stream, signal: AbortSignal): Promise<Uint8Array> {
+async function readRequest({ incoming }: Stream, signal: AbortSignal): Promise<Uint8Array> {
   const deframer = new Deframer();
-  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
-    const [message] = deframer.push(chunk as Buffer);
-    if (message === undefined) continue;
-    stream.resume(); // nothing more is expected, and its end must be seen
-    return message;
+  for await (const chunk of incoming.bytes()) {
+    const [message] = deframer.push(chunk);
+    if (message !== undefined) return message;
   }
   signal.throwIfAborted();
-  throw new RpcError(status.INTERNAL, "the call ended before its message");
+  throw new RpcError(CODE.INTERNAL, "the call ended before its message");
 }
