@@ -123,9 +123,9 @@ test("a packed layer begins anew after a pull that ended, but not after a connec
     return hook(request, response, url);
   };
   expect((await served.under.store.pull(served.name, signal)).digest).toBe(digestOf(disk));
-  const [, range = "", ...more] = blob.asked;
-  expect(Number(/^bytes=(\d+)-$/.exec(range)?.[1])).toBeGreaterThan(5 * MIB);
-  expect(more).toEqual([]);
+  const starts = blob.asked.slice(1).map((range) => Number(/^bytes=(\d+)-/.exec(range ?? "")?.[1]));
+  expect(starts.length).toBeGreaterThan(0); // more than one where the machine is slow: then it tries several connections
+  expect(Math.min(...starts)).toBeGreaterThan(5 * MIB);
 });
 
 test.each(kinds)("$what comes over several connections when one is slow", async ({ mediaType, bytes }) => {
