@@ -6,10 +6,10 @@ import { VmletError } from "../model/failure.ts";
 export interface Iproute {
   /** What the program printed. */
   ip(args: readonly string[], signal: AbortSignal): Promise<string>;
-  /** All lines in one process; ends at the first that fails. */
-  ipBatch(lines: readonly string[], signal: AbortSignal): Promise<void>;
-  tc(args: readonly string[], signal: AbortSignal): Promise<string>;
-  tcBatch(lines: readonly string[], signal: AbortSignal): Promise<void>;
+  /** All lines in one process; ends at the first that fails. What is asked for comes as JSON, a line for each. */
+  ipBatch(lines: readonly string[], signal: AbortSignal): Promise<string>;
+  /** As `ipBatch`. */
+  tcBatch(lines: readonly string[], signal: AbortSignal): Promise<string>;
 }
 
 /**
@@ -27,13 +27,11 @@ export function iprouteIn(netnsPath: string | undefined, run: Run): Iproute {
       `${what} in ${netnsPath ?? "the host's netns"}: exit code ${exitCode}: ${stderr.trim().slice(0, 500)}`,
     );
   };
-  const batch = async (program: string, lines: readonly string[], signal: AbortSignal): Promise<void> => {
-    await call([program, "-batch", "-"], `${lines.join("\n")}\n`, signal);
-  };
+  const batch = async (argv: readonly string[], lines: readonly string[], signal: AbortSignal): Promise<string> =>
+    await call([...argv, "-batch", "-"], `${lines.join("\n")}\n`, signal);
   return {
     ip: (args, signal) => call(["ip", ...args], "", signal),
-    ipBatch: (lines, signal) => batch("ip", lines, signal),
-    tc: (args, signal) => call(["tc", ...args], "", signal),
-    tcBatch: (lines, signal) => batch("tc", lines, signal),
+    ipBatch: (lines, signal) => batch(["ip", "-j", "-d"], lines, signal),
+    tcBatch: (lines, signal) => batch(["tc", "-j"], lines, signal),
   };
 }

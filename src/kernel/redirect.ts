@@ -3,6 +3,7 @@
 // Only u32 and mirred: kernels differ in what else they have. A u32 filter with a flowid and no action ends the search
 // and lets the packet through to the netns' own stack.
 
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { VmletError } from "../model/failure.ts";
 import type { Iproute } from "./iproute.ts";
@@ -41,10 +42,18 @@ const filtersSchema = z.array(
 
 /** Replaces whatever filters both ends have, unless they are already right. */
 export async function ensureRedirect(tools: Iproute, pod: string, tap: string, signal: AbortSignal): Promise<void> {
-  const isRight =
-    (await hasExactly(tools, pod, [`all ${REDIRECT_PREF} ${tap}`], signal)) &&
-    (await hasExactly(tools, tap, [...EXCEPTIONS.map(() => "ip 1 pass"), `all ${REDIRECT_PREF} ${pod}`], signal));
-  if (!isRight) await replaceRedirect(tools, pod, tap, signal);
+  const right = [
+    [`all ${REDIRECT_PREF} ${tap}`],
+    [...EXCEPTIONS.map(() => `ip ${EXCEPTION_PREF} pass`), `all ${REDIRECT_PREF} ${pod}`],
+  ];
+  const found = await filtersOf(tools, [pod, tap], signal);
+  if (
+    !isDeepStrictEqual(
+      found,
+      right.map((lines) => lines.toSorted()),
+    )
+  )
+    await replaceRedirect(tools, pod, tap, signal);
 }
 
 /** Replaces whatever filters both ends have. */
@@ -66,24 +75,31 @@ export async function dropRedirect(tools: Iproute, pod: string, signal: AbortSig
   await tools.tcBatch([`qdisc replace dev ${pod} ingress`, `qdisc del dev ${pod} ingress`], signal);
 }
 
-async function hasExactly(
+/** Of each device, in order. Undefined where they cannot be told. */
+async function filtersOf(
   tools: Iproute,
-  device: string,
-  wanted: readonly string[],
+  devices: readonly string[],
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<readonly (readonly string[])[] | undefined> {
   try {
-    const filters = filtersSchema.parse(
-      JSON.parse(await tools.tc(["-j", "filter", "show", "dev", device, "ingress"], signal)),
+    const shown = await tools.tcBatch(
+      devices.map((device) => `filter show dev ${device} ingress`),
+      signal,
     );
-    const found = filters.flatMap(({ protocol, pref, options }) => {
+    return shown.trimEnd().split("\n").map(filtersIn); // a line of JSON for each
+  } catch (error) {
+    if (error instanceof VmletError || error instanceof SyntaxError || error instanceof z.ZodError) return undefined;
+    throw error;
+  }
+}
+
+function filtersIn(json: string): readonly string[] {
+  return filtersSchema
+    .parse(JSON.parse(json))
+    .flatMap(({ protocol, pref, options }) => {
       const target = options?.actions?.find(({ kind }) => kind === "mirred")?.to_dev;
       if (target !== undefined) return [`${protocol} ${pref} ${target}`];
       return options?.flowid === undefined ? [] : [`${protocol} ${pref} pass`];
-    });
-    return JSON.stringify(found.toSorted()) === JSON.stringify(wanted.toSorted());
-  } catch (error) {
-    if (error instanceof VmletError || error instanceof SyntaxError || error instanceof z.ZodError) return false;
-    throw error;
-  }
+    })
+    .toSorted();
 }

@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createWiring } from "../../../src/kernel/wiring.ts";
+import type { Run } from "../../../src/lib/spawn.ts";
 import type { NetworkRequest } from "../../../src/ports/network.ts";
 import type { WireRequest, Wiring } from "../../../src/ports/wiring.ts";
 import { PrivateHost, sh, silent, soon } from "./private-host.ts";
@@ -83,10 +84,20 @@ test("nothing but the guest answers on the pod's address", async () => {
   await expect(connect).rejects.toThrow(/timed out/); // refused would be a reset by the netns
 });
 
-test("wiring what is wired changes nothing, even for a new daemon", async () => {
+test("wiring what is wired is two looks and changes nothing, even for a new daemon", async () => {
   await using pod = await WiredPod.create();
   const before = await pod.sight();
-  await createWiring(pod.options, { run: pod.host.run, log: silent }).wire(pod.request, soon());
+  const asked: string[] = [];
+  const run: Run = async (file, args, { stdin, ...options }, signal) => {
+    asked.push(String(stdin));
+    return await pod.host.run(file, args, { ...options, ...(stdin === undefined ? {} : { stdin }) }, signal);
+  };
+  await createWiring(pod.options, { run, log: silent }).wire(pod.request, soon());
+  const { tapName } = pod.request;
+  expect(asked).toEqual([
+    "link show\naddress show\n",
+    `filter show dev eth0 ingress\nfilter show dev ${tapName} ingress\n`,
+  ]);
   expect(await pod.sight()).toEqual(before);
   expect((await pod.guest.askForLease())["ip"]).toBe("10.77.0.2");
 });
@@ -100,6 +111,26 @@ test("wiring again brings back a filter and a DHCP server that were lost", async
   const after = await pod.sight();
   expect(after.filters).toEqual(filters);
   expect(after.pid).not.toBe(pid);
+  expect((await pod.guest.askForLease())["ip"]).toBe("10.77.0.2");
+});
+
+test.each([
+  ["a tap that is down", ["link", "set", "down", "dev"]],
+  ["another MTU", ["link", "set", "mtu", "1300", "dev"]],
+  ["a lost address", ["address", "flush", "dev"]],
+  ["an IPv6 address to come", ["link", "set", "addrgenmode", "eui64", "dev"]],
+])("wiring again mends %s", async (_what, damage) => {
+  await using pod = await WiredPod.create();
+  const { tapName } = pod.request;
+  const sight = async (): Promise<string[]> => [
+    await pod.sh("ip", "-d", "link", "show", tapName),
+    await pod.sh("ip", "-4", "address", "show", tapName),
+  ];
+  const before = await sight();
+  await pod.sh("ip", ...damage, tapName);
+  expect(await sight()).not.toEqual(before);
+  await pod.wiring.wire(pod.request, soon());
+  expect(await sight()).toEqual(before);
   expect((await pod.guest.askForLease())["ip"]).toBe("10.77.0.2");
 });
 
