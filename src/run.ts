@@ -36,6 +36,7 @@ export async function runUntilStopped({ what, version, source }: Process, start:
   try {
     await using _started = await start(config, log, signal);
     flushCompileCache(); // a daemon that is killed would never save it
+    globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" }); // what only starting needed, for good
     const { socketPath } = what === "router" ? config.router : config;
     log.info("serving", { socket: socketPath });
     if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
