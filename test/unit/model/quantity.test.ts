@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { formatBytes, parseBytes } from "../../src/model/quantity.ts";
+import { formatBytes, parseBytes } from "../../../src/model/quantity.ts";
 
 test.each([
   ["0", 0],

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { failsWith } from "../../src/model/failure.ts";
-import { formatReference, parseReference, sourceUrlOf } from "../../src/model/image-reference.ts";
+import { failsWith } from "../../../src/model/failure.ts";
+import { formatReference, parseReference, sourceUrlOf } from "../../../src/model/image-reference.ts";
 
 const hex = "0123456789abcdef".repeat(4);
 

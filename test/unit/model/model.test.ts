@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { failsWith } from "../../src/model/failure.ts";
-import { newMachineId, uuidOf } from "../../src/model/ids.ts";
-import { type MachineEvent, type MachineState, nextMachineState } from "../../src/model/machine.ts";
-import { domainNameOf } from "../../src/model/machine-plan.ts";
+import { failsWith } from "../../../src/model/failure.ts";
+import { newMachineId, uuidOf } from "../../../src/model/ids.ts";
+import { type MachineEvent, type MachineState, nextMachineState } from "../../../src/model/machine.ts";
+import { domainNameOf } from "../../../src/model/machine-plan.ts";
 
 const exit = { finishedAtMs: 5, exitCode: 0, reason: "Completed", message: "" } as const;
 const event: fc.Arbitrary<MachineEvent> = fc.constantFrom<MachineEvent>(
