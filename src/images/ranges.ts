@@ -1,6 +1,6 @@
 // Reads one file over several connections where one is not enough, in order, within 10 MiB of memory.
 
-import { setTimeout as delay } from "node:timers/promises";
+import { sleepMs } from "../lib/backoff.ts";
 import { VmletError } from "../model/failure.ts";
 import type { Body } from "./byte-source.ts";
 import { Pace } from "./pace.ts";
@@ -198,7 +198,7 @@ class Range {
           return this.#tell();
         }
       }
-      await delay(timing.retryMs * 2 ** retries, undefined, { signal }).catch(() => {}); // the next try tells
+      await sleepMs(timing.retryMs * 2 ** retries, signal).catch(() => {}); // the next try tells
     }
   }
 

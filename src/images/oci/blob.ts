@@ -1,7 +1,7 @@
 // One blob, by its digest, from wherever it is to be had: gone on with where a connection breaks.
 
 import { createHash } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleepMs } from "../../lib/backoff.ts";
 import { failsWith } from "../../model/failure.ts";
 import type { Body } from "../byte-source.ts";
 import { refused } from "../http-errors.ts";
@@ -83,7 +83,7 @@ async function* readOn(
       if (!failsWith(error, "IMAGE_SOURCE_UNAVAILABLE") || failures >= MAX_FAILURES || breaks >= MAX_BREAKS) {
         throw error;
       }
-      await sleep(PAUSE_MS * failures, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await sleepMs(PAUSE_MS * failures, signal);
     }
   }
 }

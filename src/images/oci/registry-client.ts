@@ -4,7 +4,7 @@
 // origin only; neither a redirect nor the name of a token server leads inwards; what is answered is read up to a limit,
 // or not at all.
 
-import { setTimeout as sleep } from "node:timers/promises";
+import { sleepMs } from "../../lib/backoff.ts";
 import type { RegistryCredentials } from "../../model/registry-credentials.ts";
 import { refused, refusedByStatus } from "../http-errors.ts";
 import { PROFILE_DEFAULTS, type TransportProfile } from "../options.ts";
@@ -79,7 +79,7 @@ export class RegistryClient implements AsyncDisposable {
       const waitMs = isBusy(status) && retries < MAX_RETRIES ? waitOf(answer, retries, this.#parts.nowMs()) : undefined;
       if (waitMs === undefined) throw this.#refusal(url, status);
       retries++;
-      await sleep(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await sleepMs(waitMs, signal);
     }
   }
 
