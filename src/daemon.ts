@@ -103,8 +103,16 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   await recoverIfPossible(living, log, signal); // before anyone may call
   const cgroupDriver = cgroupDriverOf(config.cgroupDriver, { hasSystemd: existsSync(SYSTEMD_PATH) });
   const { socketPath } = config;
+  const { handlers } = config.router;
   const effectiveConfig = redact(config);
-  const serveOptions = { socketPath, cgroupDriver, effectiveConfig, log: log.child("cri"), observer: metrics };
+  const serveOptions = {
+    socketPath,
+    cgroupDriver,
+    effectiveConfig,
+    handlers,
+    log: log.child("cri"),
+    observer: metrics,
+  };
   const implementation = vmletService(living.engine, { log: log.child("api"), observer: metrics });
   parts.use(await serveCri(serveOptions, living.engine, [{ definition: VmletService, implementation }]));
   served.engine = living.engine;

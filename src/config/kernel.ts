@@ -5,8 +5,6 @@ import { absolutePath } from "./field.ts";
 
 export const kernelSection = z
   .strictObject({
-    dnsmasqPath: absolutePath()
-      .default("/usr/sbin/dnsmasq")
-      .describe("The DHCP and router-advertisement server that runs in each pod's netns"),
+    dnsmasqPath: absolutePath().default("/usr/sbin/dnsmasq").describe("The DHCP server that runs in each pod's netns"),
   })
   .prefault({});

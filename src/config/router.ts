@@ -24,7 +24,7 @@ export const routerSection = z
       .min(1)
       .max(16)
       .default(["vmlet"])
-      .describe("Handlers of the RuntimeClasses whose pods are machines"),
+      .describe("Handlers of the RuntimeClasses whose pods are machines; the daemon takes these and the empty one"),
     imagePrefixes: z
       .array(z.string().min(1).max(512))
       .max(100)

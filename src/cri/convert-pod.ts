@@ -18,14 +18,17 @@ import type { PodSpec, PortMapping } from "../model/pod.ts";
 import type { BrokenRecord, PodRecord } from "../ports/pod-store.ts";
 import { matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
 
-/** Handlers that are ours: the empty one is the default when we are the kubelet's endpoint ourselves. */
-export const RUNTIME_HANDLERS = ["", "vmlet"] as const;
-
-/** @throws SPEC_INVALID naming the field for what is missing, malformed, or impossible for a VM. */
-export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string): PodSpec {
+/**
+ * The empty handler is ours as well: it is the default when we are the kubelet's endpoint ourselves.
+ * @param handlers Those of `router.handlers`.
+ * @throws SPEC_INVALID naming the field for what is missing, malformed, or impossible for a VM.
+ */
+export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string, handlers: readonly string[]): PodSpec {
   const metadata = required(config.metadata, "config.metadata");
-  if (!RUNTIME_HANDLERS.some((handler) => handler === runtimeHandler))
-    throw invalid("runtime_handler", `${quoted(runtimeHandler)} is not known here; vmlet serves "vmlet"`);
+  if (runtimeHandler !== "" && !handlers.includes(runtimeHandler)) {
+    const known = handlers.map((handler) => `"${handler}"`).join(", ");
+    throw invalid("runtime_handler", `${quoted(runtimeHandler)} is not known here; router.handlers has ${known}`);
+  }
   const logFolderPath = config.logDirectory;
   if (logFolderPath !== "" && !isAbsolute(logFolderPath))
     throw invalid("config.log_directory", `${quoted(logFolderPath)} must be an absolute path`);

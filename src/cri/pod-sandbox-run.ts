@@ -5,8 +5,8 @@ import { required } from "./convert-shared.ts";
 import type { Unary } from "./handler.ts";
 
 export const runPodSandbox =
-  (engine: Engine): Unary<RunPodSandboxRequest, RunPodSandboxResponse> =>
+  (engine: Engine, handlers: readonly string[]): Unary<RunPodSandboxRequest, RunPodSandboxResponse> =>
   async ({ config, runtimeHandler }, signal) => {
-    const spec = podSpecOf(required(config, "config"), runtimeHandler);
+    const spec = podSpecOf(required(config, "config"), runtimeHandler, handlers);
     return { podSandboxId: await engine.runPod(spec, signal) };
   };

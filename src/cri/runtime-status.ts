@@ -1,11 +1,15 @@
 import type { Engine } from "../engine/engine.ts";
 import type { RuntimeCondition, StatusRequest, StatusResponse } from "../gen/runtime.ts";
-import { RUNTIME_HANDLERS } from "./convert-pod.ts";
 import type { Unary } from "./handler.ts";
+
+interface StatusOptions {
+  readonly effectiveConfig: unknown;
+  readonly handlers: readonly string[];
+}
 
 /** RuntimeReady is libvirt's word, NetworkReady CNI's; a handler offers nothing that needs a shared kernel. */
 export const status =
-  (engine: Engine, effectiveConfig: unknown): Unary<StatusRequest, StatusResponse> =>
+  (engine: Engine, { effectiveConfig, handlers }: StatusOptions): Unary<StatusRequest, StatusResponse> =>
   async ({ verbose }, signal) => {
     const [health, network] = await Promise.all([engine.health(signal), engine.networkStatus()]);
     const runtimeReady = condition(
@@ -23,7 +27,7 @@ export const status =
     return {
       status: { conditions: [runtimeReady, networkReady] },
       info: verbose ? { config: JSON.stringify(effectiveConfig), hypervisor: JSON.stringify(health) } : {},
-      runtimeHandlers: RUNTIME_HANDLERS.map((name) => ({
+      runtimeHandlers: ["", ...handlers].map((name) => ({
         name,
         features: { recursiveReadOnlyMounts: false, userNamespaces: false },
       })),

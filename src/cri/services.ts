@@ -50,6 +50,8 @@ export interface ServiceOptions {
   readonly cgroupDriver: "systemd" | "cgroupfs";
   /** Shown by `crictl info`; without secrets. */
   readonly effectiveConfig: unknown;
+  /** Handlers of the RuntimeClasses whose pods are ours. */
+  readonly handlers: readonly string[];
   readonly log: Logger;
   readonly observer?: RpcObserver;
 }
@@ -62,11 +64,11 @@ export function runtimeService(
   const { read, slowRead, write, slowWrite, pieces, notYet } = wrappers(options);
   return {
     version: read("Version", version()),
-    status: read("Status", status(engine, options.effectiveConfig)),
+    status: read("Status", status(engine, options)),
     runtimeConfig: read("RuntimeConfig", runtimeConfig(options.cgroupDriver)),
     updateRuntimeConfig: write("UpdateRuntimeConfig", updateRuntimeConfig(options.log)),
 
-    runPodSandbox: slowWrite("RunPodSandbox", runPodSandbox(engine), RUN_POD_LIMIT),
+    runPodSandbox: slowWrite("RunPodSandbox", runPodSandbox(engine, options.handlers), RUN_POD_LIMIT),
     stopPodSandbox: write("StopPodSandbox", stopPodSandbox(engine)),
     removePodSandbox: write("RemovePodSandbox", removePodSandbox(engine)),
     podSandboxStatus: read("PodSandboxStatus", podSandboxStatus(engine)),

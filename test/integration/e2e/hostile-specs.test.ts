@@ -90,7 +90,7 @@ describe("a pod", () => {
   });
 
   test("of a runtime handler that is not ours is refused", async () => {
-    const details = /runtime_handler: "runc" is not known here; vmlet serves "vmlet"/;
+    const details = /runtime_handler: "runc" is not known here; router.handlers has "vmlet"/;
     await expectRefused(node, async () => await run({}, "runc"), { code: status.INVALID_ARGUMENT, details }, suite);
   });
 

@@ -6,6 +6,7 @@ const specOf = (name: string, hostname = "") =>
   podSpecOf(
     PodSandboxConfig.fromPartial({ metadata: { name, uid: "uid", namespace: "default", attempt: 0 }, hostname }),
     "",
+    [],
   );
 
 test.each([
@@ -26,7 +27,7 @@ test.each([
 ])("the sysctl %s is %s below /proc/sys", (name, path) => {
   const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
   const config = PodSandboxConfig.fromPartial({ metadata, linux: { sysctls: { [name]: "1" } } });
-  expect(podSpecOf(config, "").sysctls).toEqual({ [path]: "1" });
+  expect(podSpecOf(config, "", []).sysctls).toEqual({ [path]: "1" });
 });
 
 test.each([
@@ -38,10 +39,20 @@ test.each([
 ])("a sysctl %j with the value %j is refused by name", (name, value) => {
   const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
   const config = PodSandboxConfig.fromPartial({ metadata, linux: { sysctls: { [name]: value } } });
-  expect(() => podSpecOf(config, "")).toThrow(/^config\.linux\.sysctls\["/);
+  expect(() => podSpecOf(config, "", [])).toThrow(/^config\.linux\.sysctls\["/);
 });
 
 test("a host name that is named must be one", () => {
   expect(specOf("web", "other").hostname).toBe("other");
   expect(() => specOf("web", "not a host")).toThrow(/^config\.hostname: /);
+});
+
+test("the handlers that are configured are taken, and the empty one, and no other", () => {
+  const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
+  const config = PodSandboxConfig.fromPartial({ metadata });
+  for (const handler of ["", "machines", "big"])
+    expect(podSpecOf(config, handler, ["machines", "big"]).runtimeHandler).toBe(handler);
+  expect(() => podSpecOf(config, "vmlet", ["machines", "big"])).toThrow(
+    'runtime_handler: "vmlet" is not known here; router.handlers has "machines", "big"',
+  );
 });

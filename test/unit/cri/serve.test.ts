@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { serveCri } from "../../../src/cri/serve.ts";
+import { PodSandboxConfig } from "../../../src/gen/runtime.ts";
 import { silentLog } from "../../fakes/small-ports.ts";
 import { connectCri } from "../../node/cri-client.ts";
 import { World } from "../engine/world.ts";
@@ -13,9 +14,12 @@ let folder: string;
 beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), "vmlet-serve-"))));
 afterEach(async () => await rm(folder, { recursive: true }));
 
-async function served(socketPath = join(folder, "vmlet.sock")) {
+async function served(socketPath = join(folder, "vmlet.sock"), handlers = ["vmlet"]) {
   const { engine } = await new World().start();
-  return await serveCri({ socketPath, cgroupDriver: "cgroupfs", effectiveConfig: {}, log: silentLog }, engine);
+  return await serveCri(
+    { socketPath, cgroupDriver: "cgroupfs", effectiveConfig: {}, handlers, log: silentLog },
+    engine,
+  );
 }
 const soon = (): AbortSignal => AbortSignal.timeout(10_000);
 
@@ -70,4 +74,16 @@ test("an unknown id is NOT_FOUND on a read and nothing on Stop and Remove", asyn
   await expect(cri.runtime.containerStatus({ containerId, verbose: false }, soon())).rejects.toMatchObject({ code: 5 });
   await cri.runtime.stopContainer({ containerId, timeout: 0n }, soon());
   await cri.runtime.removePodSandbox({ podSandboxId: containerId }, soon());
+});
+
+test("pods of a handler that router.handlers names are run, and Status tells of it", async () => {
+  const socketPath = join(folder, "vmlet.sock");
+  await using _server = await served(socketPath, ["machines"]);
+  using cri = connectCri(socketPath);
+  const { runtimeHandlers } = await cri.runtime.status({ verbose: false }, soon());
+  expect(runtimeHandlers.map(({ name }) => name)).toEqual(["", "machines"]);
+  const config = PodSandboxConfig.fromPartial({ metadata: { name: "web", uid: "uid", namespace: "default" } });
+  const { podSandboxId } = await cri.runtime.runPodSandbox({ config, runtimeHandler: "machines" }, soon());
+  const { items } = await cri.runtime.listPodSandbox({ filter: undefined }, soon());
+  expect(items).toMatchObject([{ id: podSandboxId, runtimeHandler: "machines" }]);
 });

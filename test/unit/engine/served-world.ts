@@ -26,7 +26,13 @@ export async function serveWorld(servicesOf?: (engine: Engine) => Services): Pro
   const socketPath = join(folder, "vmlet.sock");
   const world = new World();
   const { engine } = await world.start();
-  const options = { socketPath, cgroupDriver: "cgroupfs", effectiveConfig: {}, log: silentLog } as const;
+  const options = {
+    socketPath,
+    cgroupDriver: "cgroupfs",
+    effectiveConfig: {},
+    handlers: ["vmlet"],
+    log: silentLog,
+  } as const;
   const server = parts.use(await serveCri(options, engine, servicesOf?.(engine)));
   const kept = parts.move();
   return { world, engine, socketPath, server, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
