@@ -75,6 +75,12 @@ const valuesSchema = z.strictObject({
   global: z.looseObject({}).optional(), // what a chart around this one may set
 });
 
+/**
+ * Settings that a chart cannot keep: its pods and the node share `/run/vmlet` alone, the kubelet is told of `router.sock` in it,
+ * and the router's unit may write to its own state folder only.
+ */
+const FIXED_IN_CHART = [["socketPath"], ["runFolderPath"], ["router", "socketPath"], ["router", "stateFolderPath"]];
+
 /** Helm's regular expressions are Go's, which have no look-ahead; vmlet itself checks those settings. */
 const GO_LACKS = /\(\?[=!<]/;
 
@@ -88,9 +94,18 @@ export function renderChartSchema(): string {
     },
   };
   const { $schema: _, ...config } = z.toJSONSchema(configSchema, options);
+  for (const path of FIXED_IN_CHART) remove(config, path);
   const values = z.toJSONSchema(valuesSchema, options);
   const properties = { ...values.properties, config };
   return `${JSON.stringify({ ...values, properties }, null, 2)}\n`;
+}
+
+/** What is not in the schema is refused by its name. @throws for a path that is not there (any more). */
+function remove(schema: z.core.JSONSchema.BaseSchema, [key = "", ...rest]: readonly string[]): void {
+  const child = schema.properties?.[key];
+  if (typeof child !== "object") throw new Error(`no setting ${key} in the configuration's schema`);
+  if (rest.length > 0) return remove(child, rest);
+  delete schema.properties?.[key];
 }
 
 if (import.meta.main)

@@ -79,6 +79,10 @@ export const GOLDENS: Readonly<Record<string, Values>> = {
 export const REFUSED: readonly { readonly values: Values; readonly saying: RegExp }[] = [
   { values: { config: { logLevl: "debug" } }, saying: /logLevl/ },
   { values: { config: { libvirt: { tcgCacheMiB: 0 } } }, saying: /tcgCacheMiB/ },
+  { values: { config: { socketPath: "/run/other.sock" } }, saying: /socketPath/ },
+  { values: { config: { runFolderPath: "/run/other" } }, saying: /runFolderPath/ },
+  { values: { config: { router: { socketPath: "/run/other.sock" } } }, saying: /socketPath/ },
+  { values: { config: { router: { stateFolderPath: "/data/router" } } }, saying: /stateFolderPath/ },
   { values: { kvm: "maybe" }, saying: /kvm/ },
   { values: { routr: {} }, saying: /routr/ },
   { values: { image: { digest: "latest" } }, saying: /digest/ },

@@ -16,6 +16,16 @@ test("every value of the chart is in its schema, and the other way round", () =>
   expect(Object.keys(schema.properties).toSorted()).toEqual([...values, "global"].toSorted());
 });
 
+test("settings that the chart fixes are not among its values, and their neighbours are", () => {
+  const { config } = JSON.parse(read("charts/vmlet/values.schema.json")).properties;
+  const { router } = config.properties;
+  for (const { additionalProperties } of [config, router]) expect(additionalProperties).toBe(false);
+  for (const fixed of ["socketPath", "runFolderPath"]) expect(config.properties).not.toHaveProperty(fixed);
+  for (const fixed of ["socketPath", "stateFolderPath"]) expect(router.properties).not.toHaveProperty(fixed);
+  expect(config.properties).toHaveProperty("stateFolderPath");
+  expect(router.properties).toHaveProperty("containersSocketPath");
+});
+
 test("the dashboard asks for metrics that there are", () => {
   const dashboard = z
     .object({ panels: z.array(z.object({ targets: z.array(z.object({ expr: z.string() })) })).min(5) })
