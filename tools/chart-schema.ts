@@ -76,8 +76,8 @@ const valuesSchema = z.strictObject({
 });
 
 /**
- * Settings that a chart cannot keep: its pods and the node share `/run/vmlet` alone, the kubelet is told of `router.sock` in it,
- * and the router's unit may write to its own state folder only.
+ * Settings that the chart cannot heed: of its sockets the node sees those in `/run/vmlet` alone, the kubelet is told of
+ * `router.sock` there, and the router's unit may write to one state folder only.
  */
 const FIXED_IN_CHART = [["socketPath"], ["runFolderPath"], ["router", "socketPath"], ["router", "stateFolderPath"]];
 
