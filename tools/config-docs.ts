@@ -7,10 +7,10 @@ const HEAD = `# Configuration
 
 Made by \`npm run docs\` from \`src/config/\`; a test fails when it is stale.
 
-vmlet reads one YAML file, \`/etc/vmlet/config.yaml\` unless \`--config\` names another. A flag of \`vmlet serve\` beats the
-file, the file beats the default. Without a file the defaults hold. A key that is not in this list is an error, and vmlet
-does not start. Amounts of bytes are whole numbers or Kubernetes quantities (\`512Mi\`, \`2G\`). The settings in effect are
-logged at start, without passwords.
+vmlet reads one YAML file, \`/etc/vmlet/config.yaml\` unless \`--config\` names another. A flag beats the file, the
+file beats the default. Without a file the defaults hold. A key that is not in this list is an error, and vmlet does not
+start. Amounts of bytes are whole numbers or Kubernetes quantities (\`512Mi\`, \`2G\`). The settings in effect are logged
+at start, without passwords.
 
 \`\`\`yaml
 logLevel: debug
@@ -34,14 +34,15 @@ images:
 const FLAGS = `
 ## Flags
 
-Every setting that is one value has a flag of \`vmlet serve\` with the same name in kebab-case, for instance
+Every setting that is one value has a flag with the same name in kebab-case: those under \`router\` of \`vmlet router\`, which has
+\`--socket-path\` and \`--log-level\` as well, all others of \`vmlet serve\`. For instance
 `;
 
 export function renderConfigDocs(): string {
   const settings = listSettings();
   const flags = settings.filter((setting) => setting.isScalar).map((setting) => `\`${flagOf(setting)}\``);
   const examples = `${flags.slice(0, 2).join(", ")} and ${flags.find((flag) => flag.includes("libvirt"))}.`;
-  return `${HEAD}${settings.map(row).join("\n")}\n${FLAGS}${examples} \`vmlet serve --help\` lists them.\n`;
+  return `${HEAD}${settings.map(row).join("\n")}\n${FLAGS}${examples} \`vmlet serve --help\` and \`vmlet router --help\` list them.\n`;
 }
 
 function row(setting: Setting): string {

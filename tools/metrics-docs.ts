@@ -7,7 +7,7 @@ import { Metrics } from "../src/telemetry/metrics.ts";
 
 const HEAD = `# Metrics and health
 
-Made by \`npm run docs\` from \`src/telemetry/\`; a test fails when it is stale.
+Made by \`npm run docs\` from \`src/telemetry/\` and \`src/router/metrics.ts\`; a test fails when it is stale.
 
 The daemon serves plain HTTP on \`metrics.listen\` ([config.md](config.md)), \`127.0.0.1:10280\` unless told otherwise:
 

@@ -1,4 +1,5 @@
-// Every file that is written for pods and machines, by name. docs/layout-on-disk.md is this file for people.
+// The files of the folders of pods and machines, and their sockets, by name. docs/layout-on-disk.md tells people of them
+// and of what others write.
 
 import { join } from "node:path";
 import type { MachineId, PodId } from "../model/ids.ts";
