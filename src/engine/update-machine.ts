@@ -43,23 +43,28 @@ export async function updateMachine(
       if (at === "starting") throw refused(machine, "its start could not be undone yet");
       const before = resourcesInForce(machine);
       const wanted = changed(before, change);
-      if (isDeepStrictEqual(wanted, before)) return;
-      const apply = at === "intended" || at === "created" ? remake : resize;
-      await apply(parts, machine, wanted, signal);
-      await pods.setResources(machineId, wanted);
+      const isNew = !isDeepStrictEqual(wanted, before);
+      if (at === "intended" || at === "created") await remake(parts, machine, { wanted, isNew }, signal);
+      else if (isNew) await resize(parts, machine, wanted, signal);
+      if (isNew) await pods.setResources(machineId, wanted);
     },
     signal,
   );
 }
 
-/** Nothing runs yet: it becomes another machine. Without a definition its start makes one, of what is in force then. */
-async function remake(parts: Parts, machine: MachineRecord, wanted: Resources, signal: AbortSignal): Promise<void> {
+/** Nothing runs yet: it becomes another machine. An earlier call that was cut off may have left it without a definition. */
+async function remake(
+  parts: Parts,
+  machine: MachineRecord,
+  { wanted, isNew }: { readonly wanted: Resources; readonly isNew: boolean },
+  signal: AbortSignal,
+): Promise<void> {
   const { pods, images, hypervisor } = parts;
   const { facts } = machine;
   const { path, image } = await images.hold(facts.imageDigest, facts.machineId, signal);
   const now = { ...facts, spec: { ...facts.spec, resources: wanted } };
   const plan = planMachine(parts, pods.pod(facts.podId), now, { path, format: image.format }, FIELD);
-  await hypervisor.undefine(facts.machineId, signal);
+  if (isNew) await hypervisor.undefine(facts.machineId, signal);
   await hypervisor.define(plan, signal);
 }
 
