@@ -27,6 +27,8 @@ export const CODE = {
 
 /** The kubelet's and containerd's limit for one message. */
 const MAX_MESSAGE_BYTES = 16 << 20;
+/** What a timer of Node can wait, some 25 days; it takes more for no wait at all. */
+const MAX_TIMEOUT_MS = 0x7fffffff;
 /** The status travels in a header, which must stay small. */
 const MAX_DETAILS_CHARS = 4096;
 const PREFIX_BYTES = 5;
@@ -81,11 +83,13 @@ export function valueOf(headers: Headers, wanted: string): string | undefined {
   return headers.find(([name]) => name === wanted)?.[1];
 }
 
-/** What is left for the call, in milliseconds; undefined: its caller sets no limit. */
+/** What is left for the call, in milliseconds; undefined: its caller sets no limit, or one that only it and the runtime keep. */
 export function timeoutMsOf(headers: Headers): number | undefined {
   const [, amount, unit] = /^(\d{1,8})([HMSmun])$/.exec(valueOf(headers, "grpc-timeout") ?? "") ?? [];
   const unitMs = UNIT_MS.get(unit ?? "");
-  return unitMs === undefined ? undefined : Number(amount) * unitMs;
+  if (unitMs === undefined) return undefined;
+  const timeoutMs = Number(amount) * unitMs;
+  return timeoutMs <= MAX_TIMEOUT_MS ? timeoutMs : undefined;
 }
 
 export function trailersOf(code: number, details = ""): Headers {

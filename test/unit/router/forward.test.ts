@@ -209,6 +209,21 @@ test("a runtime that says it goes away answers what it has begun; the next call 
   expect(sessions.length).toBeGreaterThanOrEqual(2);
 });
 
+test.each(["2592000S", "99999999H"])(
+  "a deadline in %s, further than a timer reaches, is passed on",
+  async (timeout) => {
+    let seen: IncomingHttpHeaders = {};
+    answer = async (stream, headers) => {
+      seen = headers;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      succeed(stream, frame(Buffer.from("hello")));
+    };
+    const { trailers } = await call(KNOWN, frame(Buffer.alloc(0)), { "grpc-timeout": timeout });
+    expect(trailers["grpc-status"]).toBe("0");
+    expect(seen["grpc-timeout"]).toBe(timeout);
+  },
+);
+
 test("a deadline ends a call whose answer has begun, and the runtime is told", async () => {
   const told = Promise.withResolvers<void>();
   answer = (stream) => {
