@@ -22,7 +22,8 @@ export class Outgoing {
   #trailers: Headers | undefined;
   #hasEnded = false;
   #failure: Error | undefined;
-  #onDrain: (() => void) | undefined;
+  /** Those who wait in `drained`: events of two runtimes are written to one stream. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(windowBytes: number, carrier: Carrier) {
     this.#windowBytes = windowBytes;
@@ -61,15 +62,17 @@ export class Outgoing {
     if (this.#heldBytes === 0) this.#finish();
   }
 
-  /** Resolves when not much waits for the peer; for one writer. @throws what it failed with; the signal's reason */
+  /** Resolves when not much waits for the peer. @throws what it failed with; the signal's reason */
   async drained(signal: AbortSignal): Promise<void> {
     while (this.#heldBytes > MUCH_BYTES || this.#failure !== undefined) {
       signal.throwIfAborted();
       if (this.#failure !== undefined) throw this.#failure;
       const { promise, resolve } = Promise.withResolvers<void>();
-      this.#onDrain = resolve;
+      this.#waiting.add(resolve);
       signal.addEventListener("abort", resolve as () => void, { once: true });
-      await promise.finally(() => signal.removeEventListener("abort", resolve as () => void));
+      await promise;
+      this.#waiting.delete(resolve);
+      signal.removeEventListener("abort", resolve as () => void);
     }
   }
 
@@ -95,17 +98,22 @@ export class Outgoing {
       this.#carrier.sendBytes(chunk.subarray(0, bytes), isLast);
     }
     if (this.#isEnding && !this.#hasEnded) this.#finish();
-    if (this.#heldBytes <= MUCH_BYTES) this.#onDrain?.();
+    if (this.#heldBytes <= MUCH_BYTES) this.#wake();
   }
 
   fail(error: Error): void {
     this.#failure ??= error;
     this.#chunks.length = 0;
-    this.#onDrain?.();
+    this.#wake();
   }
 
   get #isOver(): boolean {
     return this.#hasEnded || this.#failure !== undefined;
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
   }
 
   #finish(): void {

@@ -313,6 +313,17 @@ describe("when it goes", () => {
     await expect(waiting).rejects.toThrow("enough");
   });
 
+  test("all writers who are held up go on when the peer takes more", async () => {
+    using connection = new Connection(pair.ours, {});
+    const peer = new RawPeer(pair.theirs, { isServer: true });
+    const stream = connection.open([[":path", "/1"]]);
+    stream.outgoing.write(Buffer.alloc(200_000));
+    const waiting = Promise.all([stream.outgoing.drained(never), stream.outgoing.drained(never)]);
+    peer.greet();
+    peer.send(raw(TYPE.WINDOW_UPDATE, 0, 0, numbers(MiB)), raw(TYPE.WINDOW_UPDATE, 0, 1, numbers(MiB)));
+    await waiting;
+  });
+
   test("windows that the server narrows and widens later are kept to", async () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
