@@ -88,7 +88,7 @@ export class Outgoing {
   pump(): void {
     for (let chunk = this.#chunks[0]; chunk !== undefined; chunk = this.#chunks[0]) {
       const bytes = Math.min(chunk.length, this.#windowBytes, this.#carrier.roomBytes());
-      if (bytes <= 0) return;
+      if (bytes <= 0) break;
       if (bytes === chunk.length) this.#chunks.shift();
       else this.#chunks[0] = chunk.subarray(bytes);
       this.#heldBytes -= bytes;
@@ -97,7 +97,7 @@ export class Outgoing {
       this.#hasEnded = isLast;
       this.#carrier.sendBytes(chunk.subarray(0, bytes), isLast);
     }
-    if (this.#isEnding && !this.#hasEnded) this.#finish();
+    if (this.#isEnding && !this.#hasEnded && this.#heldBytes === 0) this.#finish();
     if (this.#heldBytes <= MUCH_BYTES) this.#wake();
   }
 

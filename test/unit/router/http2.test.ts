@@ -324,6 +324,18 @@ describe("when it goes", () => {
     await waiting;
   });
 
+  test("a writer goes on when little is left to send, though the window is used up", async () => {
+    using connection = new Connection(pair.ours, {});
+    const peer = new RawPeer(pair.theirs, { isServer: true });
+    const stream = connection.open([[":path", "/1"]]);
+    stream.outgoing.write(Buffer.alloc(200_000));
+    const waiting = stream.outgoing.drained(never);
+    peer.greet();
+    peer.send(raw(TYPE.WINDOW_UPDATE, 0, 0, numbers(MiB)), raw(TYPE.WINDOW_UPDATE, 0, 1, numbers(100_000)));
+    await waiting;
+    expect(stream.outgoing.isHeldUp).toBe(true);
+  });
+
   test("windows that the server narrows and widens later are kept to", async () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
