@@ -1,6 +1,6 @@
 // The filters of the list calls, for answers that are given from memory: as the runtimes apply them.
 
-import { messageAt, numberAt, partsAt, textAt, textsAt } from "./fields.ts";
+import { messageAt, messageOf, numberAt, partsAt, textAt, textsAt } from "./fields.ts";
 import type { Kind } from "./methods.ts";
 
 /** Whether `item` (a PodSandbox, Container or Image) is asked for by `request`. @throws when either is malformed. */
@@ -9,8 +9,15 @@ export function filterOf(kind: Kind, request: Uint8Array): (item: Uint8Array) =>
   return FILTERS[kind](messageAt(request, FILTER_FIELD));
 }
 
+/** No filter, or one that asks for nothing: the kubelet lists containers with such a one. */
+export function isUnfiltered(request: Uint8Array): boolean {
+  return request.length === 0 || Buffer.compare(request, EMPTY_FILTER) === 0;
+}
+
 /** Of each list's request. */
 const FILTER_FIELD = 1;
+/** As it stands on the wire. */
+const EMPTY_FILTER = messageOf(FILTER_FIELD, [new Uint8Array()]);
 
 const FILTERS: Readonly<Record<Kind, (filter: Uint8Array) => (item: Uint8Array) => boolean>> = {
   PodSandbox: (filter) => {

@@ -6,6 +6,11 @@ import type { Kind } from "./methods.ts";
 
 export type Items = Readonly<Record<Kind, readonly Uint8Array[]>>;
 
+interface ListTraits {
+  readonly isWhole: boolean;
+  readonly isStale?: boolean;
+}
+
 const ID_FIELD = 1;
 const LIST_FIELD = 1;
 /** Of PodSandbox. */
@@ -17,6 +22,8 @@ const STATE_FIELD = { PodSandbox: 3, Container: 6 } as const;
 const SANDBOX_NOT_READY = 1;
 export const CONTAINER_STATE = { RUNNING: 1, EXITED: 2 } as const;
 const ANSWERS_KEPT = 32;
+/** Of what was removed: more than can be removed while one list is under way. */
+const REMOVED_KEPT = 1_000;
 
 /**
  * Items are kept as the bytes they came in: fields that we do not know are not lost. Between two lists it follows the
@@ -30,6 +37,8 @@ export class Mirror {
   };
   /** Whole lists as they came, the last of each kind; and whether the items are still those of an earlier one. */
   readonly #latest = new Map<Kind, { readonly list: Uint8Array; isNews: boolean }>();
+  /** The last ids that were. An id is never used again. */
+  readonly #removed = new Set<string>();
   readonly #answers = new Map<string, readonly Uint8Array[]>();
   readonly #onChange: () => void;
   #changes = 0;
@@ -46,17 +55,21 @@ export class Mirror {
   }
 
   /**
-   * What a list said. `isWhole`: it had no filter, and nothing was changed while it was under way. Such lists come all the time
-   * and say the same, in another order: they are looked into when somebody asks for what is in them.
+   * What a list said. `isWhole`: it had no filter. Such lists come all the time and say the same, in another order: they are
+   * looked into when somebody asks for what is in them. `isStale`: a call changed something while it was under way. What
+   * is known then is newer than the list, and what was removed does not come back.
    */
-  learn(kind: Kind, list: Uint8Array, { isWhole }: { readonly isWhole: boolean }): void {
-    if (isWhole) {
+  learn(kind: Kind, list: Uint8Array, { isWhole, isStale = false }: ListTraits): void {
+    if (isWhole && !isStale) {
       const latest = this.#latest.get(kind);
       if (latest !== undefined && Buffer.compare(latest.list, list) === 0) return;
       this.#latest.set(kind, { list, isNews: true });
     } else {
       const items = this.#known(kind);
-      for (const item of partsAt(list, LIST_FIELD)) items.set(textAt(item, ID_FIELD), item);
+      for (const item of partsAt(list, LIST_FIELD)) {
+        const id = textAt(item, ID_FIELD);
+        if (!isStale || !(items.has(id) || this.#removed.has(id))) items.set(id, item);
+      }
       this.#latest.delete(kind);
     }
     this.#onChange();
@@ -79,13 +92,13 @@ export class Mirror {
   }
 
   removeContainer(id: string): void {
-    this.#edit("Container", (items) => void items.delete(id));
+    this.#remove("Container", id);
   }
 
   /** It is gone, and with it whatever was in it. */
   removeSandbox(id: string): void {
     for (const container of this.#containersOf(id)) this.removeContainer(container);
-    this.#edit("PodSandbox", (items) => void items.delete(id));
+    this.#remove("PodSandbox", id);
   }
 
   /** Whether it has that id, or had it a moment ago: then it can say that it is gone. */
@@ -148,6 +161,13 @@ export class Mirror {
   #containersOf(sandboxId: string): string[] {
     const of = ([, item]: [string, Uint8Array]): boolean => textAt(item, SANDBOX_ID_FIELD) === sandboxId;
     return [...this.#known("Container")].filter(of).map(([id]) => id);
+  }
+
+  #remove(kind: Kind, id: string): void {
+    this.#edit(kind, (items) => void items.delete(id));
+    this.#removed.add(id);
+    const [oldest] = this.#removed;
+    if (this.#removed.size > REMOVED_KEPT && oldest !== undefined) this.#removed.delete(oldest);
   }
 
   #append(kind: Kind, id: string, fields: Uint8Array): void {

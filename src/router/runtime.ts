@@ -2,6 +2,7 @@
 
 import type { Logger } from "../ports/logger.ts";
 import type { Backend } from "./backend.ts";
+import { isUnfiltered } from "./filter.ts";
 import { CODE, RpcError } from "./grpc.ts";
 import type { Headers } from "./http2/hpack.ts";
 import { type Kind, LIST_PATH } from "./methods.ts";
@@ -82,7 +83,7 @@ export class Runtime {
       if (kind === undefined) mirror.keepAnswer(path, request, messages);
       else {
         const list = messages.length === 1 ? (messages[0] as Uint8Array) : Buffer.concat(messages);
-        mirror.learn(kind, list, { isWhole: request.length === 0 && mirror.changes === changesBefore });
+        mirror.learn(kind, list, { isWhole: isUnfiltered(request), isStale: mirror.changes !== changesBefore });
       }
       return messages;
     } catch (error) {

@@ -146,7 +146,7 @@ export class CriRuntime {
     await this.hang;
     const answer = this.answers.get(method) ?? this.#usual()[method];
     if (answer === undefined) throw failure(status.UNIMPLEMENTED, `${this.name} has no ${method}`);
-    const given = answer(request as never);
+    const given = await answer(request as never);
     if (given instanceof Uint8Array) return given;
     const whole = (message: unknown): unknown => messageType(`${method}Response`)?.fromPartial(message) ?? message;
     return Array.isArray(given) ? given.map(whole) : whole(given);

@@ -258,6 +258,38 @@ describe("while the machines' runtime", () => {
     expect(await listPods()).toEqual([]);
   });
 
+  test("is down, what vanished by itself before the kubelet's last list stays away", async () => {
+    const vm = await runContainer(await runPod("vmlet"), MACHINE_IMAGE);
+    const asTheKubelet = async () => idsOf((await call("ListContainers", { filter: {} })).containers);
+    expect(await asTheKubelet()).toEqual([vm]);
+    site.machines.containers.delete(vm);
+    expect(await asTheKubelet()).toEqual([]);
+    await site.machines.kill();
+    expect(await asTheKubelet()).toEqual([]);
+  });
+
+  test("is down, a list that was under way while a container was removed does not bring it back", async () => {
+    const machine = await runPod("vmlet");
+    const [vm, other] = [await runContainer(machine, MACHINE_IMAGE), await runContainer(machine, MACHINE_IMAGE)];
+    const { containers } = await call("ListContainers");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    site.machines.answers.set("ListContainers", async () => {
+      await promise;
+      return { containers };
+    });
+    const before = site.machines.called("ListContainers").length;
+    const listing = call("ListContainers");
+    await until("it is under way", () => site.machines.called("ListContainers").length > before);
+    await call("StopContainer", { containerId: other });
+    await call("RemoveContainer", { containerId: vm });
+    resolve();
+    await listing;
+    await site.machines.kill();
+    expect((await call("ListContainers")).containers).toMatchObject([
+      { id: other, state: ContainerState.CONTAINER_EXITED },
+    ]);
+  });
+
   test("hangs, lists wait for it once and then no more; it is asked again when it answers", async () => {
     const machine = await runPod("vmlet");
     const { promise, resolve } = Promise.withResolvers<void>();
