@@ -5,29 +5,33 @@ import { dirname } from "node:path";
 import { writeFileAtomically } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
 import type { Logger } from "../ports/logger.ts";
-import { fieldsOf, messageOf, partsAt } from "./fields.ts";
-import { type Items, Mirror } from "./mirror.ts";
+import { fieldsOf, messageOf, partsAt, textField } from "./fields.ts";
+import type { Kind } from "./methods.ts";
+import { type Memory, Mirror } from "./mirror.ts";
 
 /** Changes within this are one write. A pod that is made does not wait for it. */
 const GATHER_MS = 1_000;
 const MAX_FILE_BYTES = 64 << 20;
 /** Fields of the file: protobuf, too. */
 const FIELD_OF = { PodSandbox: 1, Container: 2, Image: 3 } as const;
+/** The kinds that a whole list was heard of, by name. */
+const HEARD_FIELD = 4;
+const KINDS = Object.keys(FIELD_OF) as Kind[];
 
 export class SavedMirror {
   readonly mirror: Mirror;
   readonly #path: string;
   readonly #log: Logger;
   #isDirty = false;
-  #savedPrint: number;
+  #savedPrint: string;
   #writing: Promise<void> = Promise.resolve();
   #isGathering = false;
 
-  private constructor(path: string, items: Items, log: Logger) {
+  private constructor(path: string, memory: Memory, log: Logger) {
     this.#path = path;
     this.#log = log;
-    this.mirror = new Mirror(items, () => this.#note());
-    this.#savedPrint = printOf(items);
+    this.mirror = new Mirror(memory, () => this.#note());
+    this.#savedPrint = printOf(memory);
   }
 
   /** A file that cannot be read is logged and begun anew: the runtimes, once they answer, know better. */
@@ -41,11 +45,13 @@ export class SavedMirror {
     const write = async (): Promise<void> => {
       if (!this.#isDirty) return;
       this.#isDirty = false;
-      const items = this.mirror.items();
-      const print = printOf(items);
+      const memory = this.mirror.memory();
+      const print = printOf(memory);
       if (print === this.#savedPrint) return;
-      const kinds = Object.keys(FIELD_OF) as (keyof typeof FIELD_OF)[];
-      const content = Buffer.concat(kinds.map((kind) => messageOf(FIELD_OF[kind], items[kind])));
+      const content = Buffer.concat([
+        ...KINDS.map((kind) => messageOf(FIELD_OF[kind], memory.items[kind])),
+        ...memory.heard.map((kind) => textField(HEARD_FIELD, kind)),
+      ]);
       try {
         await writeFileAtomically(this.#path, content);
         this.#savedPrint = print;
@@ -68,18 +74,20 @@ export class SavedMirror {
   }
 }
 
-async function load(path: string, log: Logger): Promise<Items> {
+async function load(path: string, log: Logger): Promise<Memory> {
   try {
     const content = await readFile(path);
     if (content.length > MAX_FILE_BYTES) throw new Error(`${content.length} bytes, limit ${MAX_FILE_BYTES}`);
-    return {
+    const items = {
       PodSandbox: partsAt(content, FIELD_OF.PodSandbox),
       Container: partsAt(content, FIELD_OF.Container),
       Image: partsAt(content, FIELD_OF.Image),
     };
+    const heard = partsAt(content, HEARD_FIELD).map((name) => Buffer.from(name).toString());
+    return { items, heard: KINDS.filter((kind) => heard.includes(kind)) };
   } catch (error) {
     if (errorCodeOf(error) !== "ENOENT") log.error("what the runtimes had cannot be read", { path, error });
-    return { PodSandbox: [], Container: [], Image: [] };
+    return { items: { PodSandbox: [], Container: [], Image: [] }, heard: [] };
   }
 }
 
@@ -87,9 +95,10 @@ async function load(path: string, log: Logger): Promise<Items> {
  * The same for the same items whatever their order and that of their fields: runtimes in Go list both, and the entries of
  * a map, as they happen to come, and what has not changed is not written again and again.
  */
-function printOf(items: Items): number {
+function printOf({ items, heard }: Memory): string {
   const itemPrint = (item: Uint8Array): number => mixed(sumOf(fieldsOf(item), hashOf));
-  return Object.values(items).reduce((print, of: readonly Uint8Array[]) => mixed(print + sumOf(of, itemPrint)), 0);
+  const print = KINDS.reduce((sum, kind) => mixed(sum + sumOf(items[kind], itemPrint)), 0);
+  return `${print} ${heard.toSorted().join(" ")}`;
 }
 
 function sumOf(values: readonly Uint8Array[], print: (value: Uint8Array) => number): number {

@@ -4,7 +4,13 @@ import { messageOf, numberField, partsAt, textAt } from "./fields.ts";
 import { filterOf } from "./filter.ts";
 import type { Kind } from "./methods.ts";
 
-export type Items = Readonly<Record<Kind, readonly Uint8Array[]>>;
+type Items = Readonly<Record<Kind, readonly Uint8Array[]>>;
+
+export interface Memory {
+  readonly items: Items;
+  /** Of these a whole list was heard once; of the others there may be more than the items. */
+  readonly heard: readonly Kind[];
+}
 
 interface ListTraits {
   readonly isWhole: boolean;
@@ -39,12 +45,14 @@ export class Mirror {
   readonly #latest = new Map<Kind, { readonly list: Uint8Array; isNews: boolean }>();
   /** The last ids that were. An id is never used again. */
   readonly #removed = new Set<string>();
+  readonly #heard: Set<Kind>;
   readonly #answers = new Map<string, readonly Uint8Array[]>();
   readonly #onChange: () => void;
   #changes = 0;
 
-  constructor(items: Items, onChange: () => void) {
+  constructor({ items, heard }: Memory, onChange: () => void) {
     this.#onChange = onChange;
+    this.#heard = new Set(heard);
     for (const kind of Object.keys(items) as Kind[])
       for (const item of items[kind]) this.#items[kind].set(textAt(item, ID_FIELD), item);
   }
@@ -136,13 +144,21 @@ export class Mirror {
     if (this.#answers.size > ANSWERS_KEPT && oldest !== undefined) this.#answers.delete(oldest);
   }
 
-  lastAnswer(path: string, request: Uint8Array): readonly Uint8Array[] {
-    return this.#answers.get(keyOf(path, request)) ?? [];
+  /** Undefined: it was never asked, or too long ago. */
+  lastAnswer(path: string, request: Uint8Array): readonly Uint8Array[] | undefined {
+    return this.#answers.get(keyOf(path, request));
   }
 
-  items(): Items {
+  /** Whether all of that kind was known at some time. */
+  hasHeard(kind: Kind): boolean {
+    this.#known(kind);
+    return this.#heard.has(kind);
+  }
+
+  memory(): Memory {
     const of = (kind: Kind): Uint8Array[] => [...this.#known(kind).values()];
-    return { PodSandbox: of("PodSandbox"), Container: of("Container"), Image: of("Image") };
+    const items = { PodSandbox: of("PodSandbox"), Container: of("Container"), Image: of("Image") };
+    return { items, heard: [...this.#heard] };
   }
 
   /** With what the last whole list said. One that is malformed teaches nothing; its caller had it, too. */
@@ -153,6 +169,7 @@ export class Mirror {
     latest.isNews = false;
     const found = itemsIn(latest.list);
     if (found === undefined) return items;
+    this.#heard.add(kind);
     items.clear();
     for (const [id, item] of found) items.set(id, item);
     return items;

@@ -9,7 +9,7 @@ import { Backend } from "./backend.ts";
 import { Calls } from "./calls.ts";
 import { RouterMetrics } from "./metrics.ts";
 import { SavedMirror } from "./mirror-file.ts";
-import { Runtime } from "./runtime.ts";
+import { Runtime, type RuntimeOptions } from "./runtime.ts";
 import { serveRouter } from "./server.ts";
 
 /** Until both runtimes have said once what they have. */
@@ -30,16 +30,22 @@ export async function startRouter(options: RouterOptions, log: Logger): Promise<
   await using parts = new AsyncDisposableStack();
   const metrics = new RouterMetrics(options.version);
   const { registry } = metrics;
-  const open = async (name: string, socketPath: string, answerWithinMs: number): Promise<Runtime> => {
+  const open = async (name: string, socketPath: string, runtimeOptions: RuntimeOptions): Promise<Runtime> => {
     const saved = await SavedMirror.open(join(options.stateFolderPath, `${name}.mirror`), log);
     parts.defer(async () => await saved.settled());
     const backend = parts.use(new Backend(name, socketPath));
     const { onStale, onReach } = metrics;
-    return new Runtime({ answerWithinMs }, { backend, saved, log, onStale, onReach });
+    return new Runtime(runtimeOptions, { backend, saved, log, onStale, onReach });
   };
   const runtimes = {
-    containers: await open("containers", options.containersSocketPath, CONTAINERS_ANSWER_WITHIN_MS),
-    machines: await open("machines", options.machinesSocketPath, options.answerWithinMs),
+    containers: await open("containers", options.containersSocketPath, {
+      answerWithinMs: CONTAINERS_ANSWER_WITHIN_MS,
+      isNeeded: true,
+    }),
+    machines: await open("machines", options.machinesSocketPath, {
+      answerWithinMs: options.answerWithinMs,
+      isNeeded: false, // a node on which vmlet has not come up yet runs containers
+    }),
   };
   const whyNotReady = async (): Promise<string | undefined> => metrics.whyNotReady();
   parts.use(serveMetrics(options.metrics.listen, { registry, whyNotReady, log: log.child("metrics") }));

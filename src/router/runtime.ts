@@ -25,6 +25,8 @@ export interface Question {
 export interface RuntimeOptions {
   /** How long a list waits for it. */
   readonly answerWithinMs: number;
+  /** Whether a list without it is none. Otherwise what is not known of it is nothing. */
+  readonly isNeeded: boolean;
 }
 
 export interface RuntimeParts {
@@ -72,7 +74,7 @@ export class Runtime {
 
   /**
    * The messages that a list call is answered by, from memory while the runtime cannot be asked.
-   * @throws RpcError where the runtime does answer, with an error.
+   * @throws RpcError where the runtime does answer, with an error; UNAVAILABLE where it is needed and there is no memory of that.
    */
   async list(question: Question, signal: AbortSignal): Promise<readonly Uint8Array[]> {
     const { path, request, kind } = question;
@@ -88,7 +90,7 @@ export class Runtime {
       return messages;
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof RpcError) || error.code !== CODE.UNAVAILABLE) throw error;
+      if (!(error instanceof RpcError) || error.code !== CODE.UNAVAILABLE || !this.#canRemember(question)) throw error;
       return this.remembered(question);
     }
   }
@@ -97,7 +99,7 @@ export class Runtime {
   remembered({ path, request, kind }: Question): readonly Uint8Array[] {
     const { mirror } = this.saved;
     this.#onStale(this.name, path);
-    return kind === undefined ? mirror.lastAnswer(path, request) : [mirror.answer(kind, request)];
+    return kind === undefined ? (mirror.lastAnswer(path, request) ?? []) : [mirror.answer(kind, request)];
   }
 
   /** Asks for all it has, so that ids are known. What it does not answer stays as it is known. */
@@ -109,6 +111,13 @@ export class Runtime {
         await this.list(question, signal).catch(() => {});
       }),
     );
+  }
+
+  /** An empty list for what was never heard would have the kubelet take all pods for dead. */
+  #canRemember({ path, request, kind }: Question): boolean {
+    if (!this.#options.isNeeded) return true;
+    const { mirror } = this.saved;
+    return kind === undefined ? mirror.lastAnswer(path, request) !== undefined : mirror.hasHeard(kind);
   }
 
   async #askWithin(

@@ -1,3 +1,5 @@
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -290,6 +292,16 @@ describe("while the machines' runtime", () => {
     ]);
   });
 
+  test("was never seen, the containers' lists stand", async () => {
+    await site.stopRouter();
+    await rm(join(site.folderPath, "state/machines.mirror"), { force: true });
+    await site.machines.kill();
+    await site.startRouter();
+    const container = await runPod("", "web");
+    expect(await listPods()).toEqual([container]);
+    expect((await call("ListImages")).images).toEqual([]);
+  });
+
   test("hangs, lists wait for it once and then no more; it is asked again when it answers", async () => {
     const machine = await runPod("vmlet");
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -328,6 +340,23 @@ describe("while the containers' runtime", () => {
     await expect(call("Status")).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
     await runContainer(machine, MACHINE_IMAGE);
   });
+
+  test.each(["was never seen", "was seen, but the file of that is broken"])(
+    "%s, and is down, its lists are UNAVAILABLE and not empty",
+    async (why) => {
+      await site.stopRouter();
+      const path = join(site.folderPath, "state/containers.mirror");
+      await (why === "was never seen" ? rm(path, { force: true }) : writeFile(path, "broken"));
+      await site.containers.kill();
+      await site.startRouter();
+      for (const method of ["ListPodSandbox", "ListContainers", "ListImages", "ListContainerStats"] as const)
+        await expect(call(method)).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
+      await site.containers.start();
+      expect(await listPods()).toEqual([]);
+      await site.containers.kill();
+      expect(await listPods()).toEqual([]); // that is known now
+    },
+  );
 
   test("has no such list, the caller is told that, and falls back by itself", async () => {
     site.containers.answers.set("StreamPodSandboxes", () => {
