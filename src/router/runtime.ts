@@ -8,7 +8,7 @@ import type { Headers } from "./http2/hpack.ts";
 import { type Kind, LIST_PATH } from "./methods.ts";
 import type { SavedMirror } from "./mirror-file.ts";
 
-/** What waits for a runtime that was too slow the last time: long enough for one that has recovered. */
+/** What a list waits for a runtime that was too slow the last time: long enough for one that has recovered. */
 const LATE_LIMIT_MS = 20;
 const SHARE_OF_TIMEOUT = 0.8;
 
@@ -23,7 +23,7 @@ export interface Question {
 }
 
 export interface RuntimeOptions {
-  /** How long a list waits for it. */
+  /** How long it is waited for. Whatever takes longer says that it is down. */
   readonly answerWithinMs: number;
   /** Whether a list without it is none. Otherwise what is not known of it is nothing. */
   readonly isNeeded: boolean;
@@ -69,7 +69,7 @@ export class Runtime {
 
   /** The one answer of a call. @throws RpcError, UNAVAILABLE also where it does not answer in time. */
   async ask(question: Question, signal: AbortSignal): Promise<Uint8Array> {
-    return Buffer.concat(await this.#askWithin(question, signal));
+    return Buffer.concat(await this.#askWithin(this.#options.answerWithinMs, question, signal));
   }
 
   /**
@@ -81,7 +81,8 @@ export class Runtime {
     const { mirror } = this.saved;
     const changesBefore = mirror.changes;
     try {
-      const messages = await this.#askWithin(question, signal);
+      const waitMs = this.#isLate && this.#canRemember(question) ? LATE_LIMIT_MS : this.#options.answerWithinMs;
+      const messages = await this.#askWithin(waitMs, question, signal);
       if (kind === undefined) mirror.keepAnswer(path, request, messages);
       else {
         const list = messages.length === 1 ? (messages[0] as Uint8Array) : Buffer.concat(messages);
@@ -120,25 +121,23 @@ export class Runtime {
     return kind === undefined ? mirror.lastAnswer(path, request) !== undefined : mirror.hasHeard(kind);
   }
 
+  /** For as long as that, and as the caller's own limit lets us. @throws as `ask` */
   async #askWithin(
+    waitMs: number,
     { path, request, metadata, timeoutMs = Number.POSITIVE_INFINITY }: Question,
     signal: AbortSignal,
   ): Promise<Uint8Array[]> {
-    const { answerWithinMs } = this.#options;
-    const limitMs = this.#isLate ? LATE_LIMIT_MS : Math.min(answerWithinMs, timeoutMs * SHARE_OF_TIMEOUT);
+    const limitMs = Math.min(waitMs, timeoutMs * SHARE_OF_TIMEOUT);
     signal.throwIfAborted();
     const giveUp = new AbortController();
     const onAbort = (): void => giveUp.abort(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
-    const answering = this.#collect(path, request, metadata, giveUp.signal);
+    const answering = this.#collect(path, request, metadata, giveUp);
     const { promise: late, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
       reject(this.backend.unavailable(new Error(`no answer within ${limitMs} ms`)));
-      // It is left to answer after all, whatever its caller does now: that tells that it is back. Not for ever.
+      // It is left to answer after all, whatever its caller does now: that tells how it is.
       signal.removeEventListener("abort", onAbort);
-      setTimeout(() => giveUp.abort(), answerWithinMs).unref();
-      this.#isLate = true;
-      this.#note(true);
     }, limitMs);
     try {
       return await Promise.race([answering, late]);
@@ -148,7 +147,15 @@ export class Runtime {
     }
   }
 
-  async #collect(path: string, request: Uint8Array, metadata: Headers, signal: AbortSignal): Promise<Uint8Array[]> {
+  /** It is late when it has had its whole time, however little of that one caller had; some time later it is given up. */
+  async #collect(path: string, request: Uint8Array, metadata: Headers, giveUp: AbortController): Promise<Uint8Array[]> {
+    const { signal } = giveUp;
+    const { answerWithinMs } = this.#options;
+    let timer = setTimeout(() => {
+      this.#isLate = true;
+      this.#note(true);
+      timer = setTimeout(() => giveUp.abort(), answerWithinMs).unref();
+    }, answerWithinMs).unref();
     try {
       const messages = await Array.fromAsync(this.backend.stream(path, request, metadata, signal));
       this.#isLate = false;
@@ -160,6 +167,8 @@ export class Runtime {
         this.#note(error.code === CODE.UNAVAILABLE);
       }
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
   }
 

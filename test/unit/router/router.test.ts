@@ -315,6 +315,25 @@ describe("while the machines' runtime", () => {
     await until("the truth again", async () => (await listPods()).length === 0 || undefined);
   });
 
+  test("is slower than one caller's limit, that one is answered from memory, and nobody takes it for down", async () => {
+    const machine = await runPod("vmlet");
+    expect(await listPods()).toEqual([machine]);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    site.machines.hang = promise;
+    const items = call("ListPodSandbox", {}, 100).then((answer) => idsOf(answer.items));
+    expect(await items).toEqual([machine]);
+    resolve();
+    expect((await call("Status")).status?.conditions.at(-1)).toMatchObject({ type: "vmlet.dev/Ready", status: true });
+    expect(site.log.lines.filter(({ level }) => level === "error")).toEqual([]);
+  });
+
+  test("was late, what has nothing to fall back on waits for it as long as ever", async () => {
+    await runPod("vmlet");
+    site.machines.hang = new Promise((resolve) => setTimeout(resolve, 270));
+    await listPods(); // 200 ms: it is late
+    expect((await call("Status")).status?.conditions.at(-1)).toMatchObject({ type: "vmlet.dev/Ready", status: true });
+  });
+
   test("hangs, a call of a machine ends with its caller's limit, and a container's is answered", async () => {
     const machine = await runPod("vmlet");
     site.machines.hang = new Promise(() => {});
