@@ -35,6 +35,8 @@ export async function serveRouter(socketPath: string, parts: RouterServerParts):
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject).listen(socketPath, resolve);
     await promise;
+    const onError = (error: Error): void => parts.log.error("a connection could not be taken", { error });
+    server.off("error", reject).on("error", onError); // an accept fails where no more files may be open
   });
   return {
     async [Symbol.asyncDispose]() {
