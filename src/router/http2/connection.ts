@@ -225,10 +225,10 @@ export class Connection implements Disposable {
     for (const [setting, value] of settingsIn(frame)) {
       if (setting === SETTING.MAX_CONCURRENT_STREAMS) this.#maxStreams = value;
       if (setting !== SETTING.INITIAL_WINDOW_SIZE) continue;
+      if (value > MAX_WINDOW_BYTES) throw tooWide();
       const change = value - this.#streamWindowBytes;
       this.#streamWindowBytes = value;
-      for (const { outgoing } of this.#streams.values())
-        if (value > MAX_WINDOW_BYTES || !outgoing.widen(change)) throw tooWide();
+      for (const { outgoing } of this.#streams.values()) if (!outgoing.widen(change)) throw tooWide();
     }
     this.#hasSettings = true;
     this.#sender.acknowledge(TYPE.SETTINGS, NOTHING);
