@@ -1,6 +1,7 @@
 // What becomes of a call: one runtime's, both runtimes', or remembered.
 
 import { backoff, sleepMs } from "../lib/backoff.ts";
+import { untilAborted } from "../lib/keyed-lock.ts";
 import { singleFlight } from "../lib/single-flight.ts";
 import { type ChooseOptions, type ChoosingRoute, choose, type Runtimes } from "./choose.ts";
 import { messageOf, partsAt, textAt } from "./fields.ts";
@@ -52,7 +53,7 @@ export class Calls {
       case "handler":
       case "id":
       case "image":
-        return await this.#single(await this.#chosen(route, asked.request), asked, reply, signal);
+        return await this.#single(await this.#chosen(route, asked.request, signal), asked, reply, signal);
       case "list":
         return reply.succeed(...(await this.#list({ ...asked, kind: route.kind }, signal)));
       case "events":
@@ -72,10 +73,10 @@ export class Calls {
   }
 
   /** An id that nobody is known to have may have been made behind our back; one that nobody has is containers'. */
-  async #chosen(route: ChoosingRoute, request: Uint8Array): Promise<Runtime> {
+  async #chosen(route: ChoosingRoute, request: Uint8Array, signal: AbortSignal): Promise<Runtime> {
     const known = choose(route, request, this.#runtimes, this.#options);
     if (known !== undefined) return known;
-    await this.#learnAll();
+    await untilAborted(this.#learnAll(), signal);
     return choose(route, request, this.#runtimes, this.#options) ?? this.#runtimes.containers;
   }
 

@@ -1,6 +1,7 @@
 // The socket that the kubelet's runtime endpoint names: gRPC on HTTP/2, every method there is and will be.
 
 import { createServer } from "node:net";
+import { untilAborted } from "../lib/keyed-lock.ts";
 import { listenAlone } from "../lib/socket-path.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Calls } from "./calls.ts";
@@ -78,7 +79,10 @@ async function serveCall(
     const route = routeOf(path);
     const call = { path, metadata: headers, stream };
     if (route === undefined) await calls.passOn(call, reply, signal);
-    else await calls.answer(route, { ...call, timeoutMs, request: await readRequest(stream, signal) }, reply, signal);
+    else {
+      const request = await untilAborted(readRequest(stream), signal);
+      await calls.answer(route, { ...call, timeoutMs, request }, reply, signal);
+    }
   } catch (error) {
     if (!(error instanceof RpcError)) log.error("call failed", { path, error });
     reply.fail(error);
@@ -90,12 +94,11 @@ async function serveCall(
 }
 
 /** The one message of a call. */
-async function readRequest({ incoming }: Stream, signal: AbortSignal): Promise<Uint8Array> {
+async function readRequest({ incoming }: Stream): Promise<Uint8Array> {
   const deframer = new Deframer();
   for await (const chunk of incoming.bytes()) {
     const [message] = deframer.push(chunk);
     if (message !== undefined) return message;
   }
-  signal.throwIfAborted();
   throw new RpcError(CODE.INTERNAL, "the call ended before its message");
 }

@@ -25,20 +25,22 @@ let site: Site;
 let client: ClientHttp2Session;
 let sessions: ServerHttp2Session[];
 let runtime: ReturnType<typeof createServer>;
-/** How the containers' runtime answers. */
+/** Whether the containers' runtime lets the router itself wait. */
+let isSilent: boolean;
+/** How it answers the tests' calls. */
 let answer: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => unknown;
 
 beforeEach(async () => {
   site = await Site.open();
   await site.containers.kill();
   sessions = [];
+  isSilent = false;
   runtime = createServer().listen(site.containers.socketPath);
   runtime.on("session", (session) => void sessions.push(session));
   runtime.on("stream", (stream: ServerHttp2Stream, headers) => {
     stream.on("error", () => {});
-    if (headers["x-test"] === undefined)
-      succeed(stream, frame(Buffer.alloc(0))); // the router asks what there is
-    else answer(stream, headers);
+    if (headers["x-test"] !== undefined) answer(stream, headers);
+    else if (!isSilent) succeed(stream, frame(Buffer.alloc(0))); // the router asks what there is
   });
   await once(runtime, "listening");
   client = connect("http://localhost", { createConnection: () => createConnection(site.socketPath) });
@@ -223,6 +225,20 @@ test.each(["2592000S", "99999999H"])(
     expect(seen["grpc-timeout"]).toBe(timeout);
   },
 );
+
+test("a deadline ends a call whose request does not come", async () => {
+  const stream = begin(KNOWN, { "grpc-timeout": "100m" });
+  stream.on("error", () => {});
+  const [headers] = await once(stream, "response");
+  expect(headers["grpc-status"]).toBe("4");
+});
+
+test("a deadline ends a call for an id that the router asks both for", async () => {
+  isSilent = true; // it is waited for half a minute
+  const nobody = frame(Buffer.from("0a066e6f626f6479", "hex"));
+  const { trailers } = await call("/runtime.v1.RuntimeService/StopPodSandbox", nobody, { "grpc-timeout": "100m" });
+  expect(trailers["grpc-status"]).toBe("4");
+});
 
 test("a deadline ends a call whose answer has begun, and the runtime is told", async () => {
   const told = Promise.withResolvers<void>();
