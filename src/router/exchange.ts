@@ -1,7 +1,7 @@
 // One call to a runtime: what is sent, the bytes that come back, the status at their end.
 
-import { frame, type RpcError } from "./grpc.ts";
-import { ERROR } from "./http2/errors.ts";
+import { CODE, frame, RpcError } from "./grpc.ts";
+import { ERROR, StreamReset } from "./http2/errors.ts";
 import type { Headers } from "./http2/hpack.ts";
 import type { Stream } from "./http2/stream.ts";
 
@@ -40,7 +40,7 @@ export class Exchange implements Disposable {
     return incoming.headers;
   }
 
-  /** As they come, to their end. @throws UNAVAILABLE where the runtime is gone before or within its answer; the signal's reason */
+  /** As they come, to their end. @throws RpcError, UNAVAILABLE where the runtime is gone before or within its answer; the signal's reason */
   async *bytes(): AsyncGenerator<Buffer, void> {
     try {
       yield* this.stream.incoming.bytes();
@@ -63,6 +63,18 @@ export class Exchange implements Disposable {
 
   #fail(error: unknown): never {
     this.#signal.throwIfAborted();
+    if (error instanceof StreamReset) {
+      const code = CODE_OF_RESET.get(error.code);
+      if (code !== undefined) throw new RpcError(code, error.message, { cause: error });
+    }
     throw this.#options.unavailable(error);
   }
 }
+
+/** As gRPC has it (PROTOCOL-HTTP2.md): the runtime is there, and ended this call. Other resets are UNAVAILABLE. */
+const CODE_OF_RESET: ReadonlyMap<number, number> = new Map([
+  [ERROR.PROTOCOL_ERROR, CODE.INTERNAL],
+  [ERROR.INTERNAL_ERROR, CODE.INTERNAL],
+  [ERROR.CANCEL, CODE.CANCELLED],
+  [ERROR.ENHANCE_YOUR_CALM, CODE.RESOURCE_EXHAUSTED],
+]);

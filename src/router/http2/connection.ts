@@ -2,7 +2,7 @@
 // server's is told of them.
 
 import type { Socket } from "node:net";
-import { ConnectionError, ERROR, nameOfError } from "./errors.ts";
+import { ConnectionError, ERROR, nameOfError, StreamReset } from "./errors.ts";
 import {
   contentOf,
   FLAG,
@@ -215,7 +215,7 @@ export class Connection implements Disposable {
     const stream = this.#streamOf(frame);
     const code = numberIn(frame);
     if (stream === undefined) return;
-    stream.fail(new Error(`the call was reset (${nameOfError(code)})`));
+    stream.fail(new StreamReset(code));
     this.#forget(frame.streamId);
   }
 

@@ -18,6 +18,17 @@ export function nameOfError(code: number): string {
   return Object.entries(ERROR).find(([, known]) => known === code)?.[0] ?? `error ${code}`;
 }
 
+/** The peer ended one stream. */
+export class StreamReset extends Error {
+  override readonly name = "StreamReset";
+  readonly code: number;
+
+  constructor(code: number) {
+    super(`the call was reset (${nameOfError(code)})`);
+    this.code = code;
+  }
+}
+
 /** The connection cannot go on, and with it none of its streams. */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";

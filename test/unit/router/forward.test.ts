@@ -184,17 +184,27 @@ test("an answer that ends without a status is UNAVAILABLE", async () => {
   expect(trailers).toMatchObject({ "grpc-status": "14", "grpc-message": expect.stringMatching(/before.*status/) });
 });
 
-test("a runtime that resets the call, or is gone in the middle of its answer, is UNAVAILABLE", async () => {
-  for (const go of [
-    (stream: ServerHttp2Stream) => stream.close(2),
-    (stream: ServerHttp2Stream) => stream.session?.destroy(),
-  ]) {
-    answer = (stream) => {
-      stream.respond({ "content-type": "application/grpc" });
-      stream.write(frame(Buffer.from("half")), () => go(stream));
-    };
-    expect((await call(KNOWN, frame(Buffer.alloc(0)))).trailers["grpc-status"]).toBe("14");
-  }
+test.each([
+  ["resets the call with PROTOCOL_ERROR", "13", (stream: ServerHttp2Stream) => stream.close(1)],
+  ["resets the call with INTERNAL_ERROR", "13", (stream: ServerHttp2Stream) => stream.close(2)],
+  ["takes no more of it", "14", (stream: ServerHttp2Stream) => stream.close(7)],
+  ["cancels it", "1", (stream: ServerHttp2Stream) => stream.close(8)],
+  ["has enough of it", "8", (stream: ServerHttp2Stream) => stream.close(11)],
+  ["is gone", "14", (stream: ServerHttp2Stream) => stream.session?.destroy()],
+])("a runtime that %s in the middle of its answer has that status", async (_how, status, go) => {
+  answer = (stream) => succeed(stream, frame(Buffer.alloc(0)));
+  await call(LIST, frame(Buffer.alloc(0)));
+  const timesDown = (): number =>
+    site.log.lines.filter(({ message }) => message.startsWith("runtime does not answer")).length;
+  const timesBefore = timesDown();
+  answer = (stream) => {
+    stream.respond({ "content-type": "application/grpc" }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => {}); // so that Node does not end it before it resets it
+    stream.write(frame(Buffer.from("half")), () => go(stream));
+  };
+  expect((await call(KNOWN, frame(Buffer.alloc(0)))).trailers["grpc-status"]).toBe(status);
+  await call(LIST, frame(Buffer.alloc(0)));
+  expect(timesDown() - timesBefore).toBe(status === "14" ? 1 : 0);
 });
 
 test("a runtime that says it goes away answers what it has begun; the next call finds it again", async () => {
