@@ -1,5 +1,7 @@
 // Cuts a stream of bytes into pieces that say at their beginning how long they are.
 
+import { ChunkQueue } from "./chunk-queue.ts";
+
 export interface CutterOptions {
   /** So many bytes tell a piece's size. */
   readonly prefixBytes: number;
@@ -10,7 +12,7 @@ export interface CutterOptions {
 /** Holds at most one piece that is not complete. Pieces are views of the bytes that were pushed, where they can be. */
 export class ByteCutter {
   readonly #options: CutterOptions;
-  #chunks: Buffer[] = [];
+  readonly #held = new ChunkQueue();
   #heldBytes = 0;
 
   constructor(options: CutterOptions) {
@@ -24,24 +26,22 @@ export class ByteCutter {
 
   /** The pieces that are whole now. */
   push(chunk: Buffer): Buffer[] {
-    this.#chunks.push(chunk);
+    this.#held.push(chunk);
     this.#heldBytes += chunk.length;
     const pieces: Buffer[] = [];
     for (;;) {
       const size = this.#nextSize();
       if (size === undefined || this.#heldBytes < size) return pieces;
-      const held = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
+      const held = this.#held.takeAll();
       pieces.push(held.subarray(0, size));
       const rest = held.subarray(size);
-      this.#chunks = rest.length > 0 ? [rest] : [];
+      if (rest.length > 0) this.#held.push(rest);
       this.#heldBytes = rest.length;
     }
   }
 
   #nextSize(): number | undefined {
     const { prefixBytes, sizeOf } = this.#options;
-    if (this.#heldBytes < prefixBytes) return undefined;
-    if ((this.#chunks[0] as Buffer).length < prefixBytes) this.#chunks = [Buffer.concat(this.#chunks)];
-    return sizeOf(this.#chunks[0] as Buffer);
+    return this.#heldBytes < prefixBytes ? undefined : sizeOf(this.#held.peek(prefixBytes));
   }
 }

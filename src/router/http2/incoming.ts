@@ -1,5 +1,6 @@
 // What comes of a stream: headers, bytes, trailers; read at its reader's pace.
 
+import { ChunkQueue } from "../../lib/chunk-queue.ts";
 import type { Headers } from "./hpack.ts";
 
 /** What a peer may send before it is read. */
@@ -7,7 +8,7 @@ export const WINDOW_BYTES = 1 << 18;
 
 export class Incoming {
   readonly #onRead: (bytes: number) => void;
-  readonly #chunks: Buffer[] = [];
+  readonly #chunks = new ChunkQueue();
   #headers: Headers | undefined;
   #trailers: Headers | undefined;
   #windowBytes = WINDOW_BYTES;
@@ -43,7 +44,7 @@ export class Incoming {
   /** To the end; for one reader. @throws what it failed with, once what had come is read */
   async *bytes(): AsyncGenerator<Buffer, void> {
     for (;;) {
-      const chunk = this.#chunks.shift();
+      const chunk = this.#chunks.take();
       if (chunk !== undefined) {
         this.#owe(chunk.length);
         yield chunk;

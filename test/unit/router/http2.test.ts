@@ -196,6 +196,16 @@ describe("a stream that breaks the rules ends alone:", () => {
     await isAlive();
   });
 
+  test("a window full of frames of one byte is kept in few pieces", async () => {
+    peer.send(raw(TYPE.HEADERS, FLAG.END_HEADERS, 1, REQUEST));
+    peer.send(Buffer.concat(Array.from({ length: 1 << 18 }, (_, at) => raw(TYPE.DATA, 0, 1, Buffer.of(at & 0xff)))));
+    peer.send(raw(TYPE.DATA, FLAG.END_STREAM, 1), raw(TYPE.PING, 0, 0, "0000000000000000"));
+    await peer.frame(TYPE.PING);
+    const chunks = await Array.fromAsync(streams[0]?.incoming.bytes() ?? []);
+    expect(chunks.length).toBeLessThanOrEqual((1 << 18) / 2_048);
+    expect(Buffer.concat(chunks).equals(Buffer.from(Array.from({ length: 1 << 18 }, (_, at) => at & 0xff)))).toBe(true);
+  });
+
   test("a window that cannot be", async () => {
     peer.send(raw(TYPE.HEADERS, FLAG.END_HEADERS, 1, REQUEST), raw(TYPE.WINDOW_UPDATE, 0, 1, "7fffffff"));
     expect(await resetCode()).toBe(ERROR.FLOW_CONTROL_ERROR);
