@@ -53,7 +53,7 @@ export class Calls {
       case "handler":
       case "id":
       case "image":
-        return await this.#single(await this.#chosen(route, asked.request, signal), asked, reply, signal);
+        return await this.#one(await this.#chosen(route, asked.request, signal), asked, reply, signal);
       case "list":
         return reply.succeed(...(await this.#list({ ...asked, kind: route.kind }, signal)));
       case "events":
@@ -72,12 +72,29 @@ export class Calls {
     }
   }
 
-  /** An id that nobody is known to have may have been made behind our back; one that nobody has is containers'. */
-  async #chosen(route: ChoosingRoute, request: Uint8Array, signal: AbortSignal): Promise<Runtime> {
+  /** An id that nobody is known to have may have been made behind our back. Undefined: nobody has it. */
+  async #chosen(route: ChoosingRoute, request: Uint8Array, signal: AbortSignal): Promise<Runtime | undefined> {
     const known = choose(route, request, this.#runtimes, this.#options);
     if (known !== undefined) return known;
     await untilAborted(this.#learnAll(), signal);
-    return choose(route, request, this.#runtimes, this.#options) ?? this.#runtimes.containers;
+    return choose(route, request, this.#runtimes, this.#options);
+  }
+
+  /**
+   * What nobody has is containers'. Where they refuse it for that, the machines' runtime has the last word: CRI wants the end
+   * of what is gone to succeed, and not every containerd does that.
+   */
+  async #one(chosen: Runtime | undefined, asked: Asked, reply: Reply, signal: AbortSignal): Promise<void> {
+    const { containers, machines } = this.#runtimes;
+    if (chosen !== undefined) return await this.#single(chosen, asked, reply, signal);
+    try {
+      await this.#single(containers, asked, reply, signal);
+    } catch (error) {
+      if (!isChange(asked.path) || !(error instanceof RpcError) || error.code !== CODE.NOT_FOUND) throw error;
+      const answer = await machines.ask(asked, signal).catch(() => undefined);
+      if (answer === undefined) throw error;
+      reply.succeed(frame(answer));
+    }
   }
 
   async #single(runtime: Runtime, asked: Asked, reply: Reply, signal: AbortSignal): Promise<void> {

@@ -48,7 +48,7 @@ function chooseByImage(
   request: Uint8Array,
   { containers, machines }: Runtimes,
   { handlers, imagePrefixes }: ChooseOptions,
-): Runtime {
+): Runtime | undefined {
   const image = messageAt(request, IMAGE_FIELD);
   const name = textAt(image, IMAGE_NAME_FIELD);
   if (imagePrefixes.some((prefix) => name.startsWith(prefix))) return machines;
@@ -56,11 +56,17 @@ function chooseByImage(
   if (hasImage(machines, name)) return machines;
   const handler = textAt(image, IMAGE_HANDLER_FIELD);
   if (handler !== "") return handlers.includes(handler) ? machines : containers;
-  return machines.saved.mirror.hasPodOf(textAt(request, ...PULL_POD_UID_PATH)) ? machines : containers;
+  if (machines.saved.mirror.hasPodOf(textAt(request, ...PULL_POD_UID_PATH))) return machines;
+  return imageIdIn(name) === undefined ? containers : undefined;
 }
 
-/** By its id, or what crictl shows of one. */
 function hasImage({ saved: { mirror } }: Runtime, name: string): boolean {
-  const id = /^[0-9a-f]{8,64}$/.test(name) ? `sha256:${name}` : name;
-  return id.startsWith("sha256:") && mirror.find("Image", id) !== undefined;
+  const id = imageIdIn(name);
+  return id !== undefined && mirror.find("Image", id) !== undefined;
+}
+
+/** An image's id, or what crictl shows of one. */
+function imageIdIn(name: string): string | undefined {
+  if (name.startsWith("sha256:")) return name;
+  return /^[0-9a-f]{8,64}$/.test(name) ? `sha256:${name}` : undefined;
 }

@@ -86,6 +86,14 @@ describe("where a call goes", () => {
     });
   });
 
+  test("the end of what nobody has succeeds where either runtime says so, as CRI wants it", async () => {
+    const stop = async () => await call("StopPodSandbox", { podSandboxId: "nobody" });
+    await expect(stop()).rejects.toMatchObject({ code: CODE.NOT_FOUND, details: "containerd has no nobody" });
+    site.machines.answers.set("StopPodSandbox", () => ({}));
+    await stop();
+    expect(site.containers.called("StopPodSandbox")).toHaveLength(2);
+  });
+
   test.each([
     ["its name", { image: { image: MACHINE_IMAGE } }],
     ["a prefix of registries", { image: { image: "quay.io/containerdisks/debian:12" } }],
@@ -104,9 +112,9 @@ describe("where a call goes", () => {
     expect(site.machines.called("PullImage")).toHaveLength(1);
   });
 
-  test("an image's id leads to whoever has it", async () => {
+  test.each([true, false])("an image's id leads to whoever has it (listed before: %s)", async (isListed) => {
     await call("PullImage", { image: { image: MACHINE_IMAGE } });
-    await call("ListImages");
+    if (isListed) await call("ListImages");
     await call("RemoveImage", { image: { image: "sha256:vmlet" } });
     expect(site.machines.called("RemoveImage")).toHaveLength(1);
   });
