@@ -26,7 +26,7 @@ import { matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from ".
 export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string, handlers: readonly string[]): PodSpec {
   const metadata = required(config.metadata, "config.metadata");
   if (runtimeHandler !== "" && !handlers.includes(runtimeHandler)) {
-    const known = handlers.map((handler) => `"${handler}"`).join(", ");
+    const known = handlers.map(quoted).join(", ");
     throw invalid("runtime_handler", `${quoted(runtimeHandler)} is not known here; router.handlers has ${known}`);
   }
   const logFolderPath = config.logDirectory;

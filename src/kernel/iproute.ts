@@ -4,8 +4,7 @@ import type { Run } from "../lib/spawn.ts";
 import { VmletError } from "../model/failure.ts";
 
 export interface Iproute {
-  /** What the program printed. */
-  ip(args: readonly string[], signal: AbortSignal): Promise<string>;
+  ip(args: readonly string[], signal: AbortSignal): Promise<void>;
   /** All lines in one process; ends at the first that fails. What is asked for comes as JSON, a line for each. */
   ipBatch(lines: readonly string[], signal: AbortSignal): Promise<string>;
   /** As `ipBatch`. */
@@ -30,7 +29,7 @@ export function iprouteIn(netnsPath: string | undefined, run: Run): Iproute {
   const batch = async (argv: readonly string[], lines: readonly string[], signal: AbortSignal): Promise<string> =>
     await call([...argv, "-batch", "-"], `${lines.join("\n")}\n`, signal);
   return {
-    ip: (args, signal) => call(["ip", ...args], "", signal),
+    ip: async (args, signal) => void (await call(["ip", ...args], "", signal)),
     ipBatch: (lines, signal) => batch(["ip", "-j", "-d"], lines, signal),
     tcBatch: (lines, signal) => batch(["tc", "-j"], lines, signal),
   };

@@ -44,16 +44,10 @@ const filtersSchema = z.array(
 export async function ensureRedirect(tools: Iproute, pod: string, tap: string, signal: AbortSignal): Promise<void> {
   const right = [
     [`all ${REDIRECT_PREF} ${tap}`],
-    [...EXCEPTIONS.map(() => `ip ${EXCEPTION_PREF} pass`), `all ${REDIRECT_PREF} ${pod}`],
+    [`all ${REDIRECT_PREF} ${pod}`, ...EXCEPTIONS.map(() => `ip ${EXCEPTION_PREF} pass`)],
   ];
   const found = await filtersOf(tools, [pod, tap], signal);
-  if (
-    !isDeepStrictEqual(
-      found,
-      right.map((lines) => lines.toSorted()),
-    )
-  )
-    await replaceRedirect(tools, pod, tap, signal);
+  if (!isDeepStrictEqual(found, right)) await replaceRedirect(tools, pod, tap, signal);
 }
 
 /** Replaces whatever filters both ends have. */
@@ -75,7 +69,7 @@ export async function dropRedirect(tools: Iproute, pod: string, signal: AbortSig
   await tools.tcBatch([`qdisc replace dev ${pod} ingress`, `qdisc del dev ${pod} ingress`], signal);
 }
 
-/** Of each device, in order. Undefined where they cannot be told. */
+/** Of each device, sorted. Undefined where they cannot be told. */
 async function filtersOf(
   tools: Iproute,
   devices: readonly string[],
