@@ -93,8 +93,9 @@ export class Nginx implements AsyncDisposable {
 
   /** In the middle of whatever it does. */
   async kill(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     process.kill(-(this.#process.pid ?? Number.NaN), "SIGKILL");
-    if (this.#process.exitCode === null && this.#process.signalCode === null) await once(this.#process, "exit");
+    await once(this.#process, "exit");
   }
 
   async restart(signal: AbortSignal): Promise<void> {
@@ -103,7 +104,7 @@ export class Nginx implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#process.exitCode === null && this.#process.signalCode === null) await this.kill();
+    await this.kill();
     await rm(this.#folderPath, { recursive: true, force: true });
   }
 
