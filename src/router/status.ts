@@ -35,9 +35,18 @@ export async function mergedStatus(
   return Buffer.concat([
     messageOf(STATUS_FIELD, [Buffer.concat(conditions)]),
     without(own, STATUS_FIELD),
+    has(more, HANDLERS_FIELD) && !has(own, HANDLERS_FIELD) ? DEFAULT_HANDLER : Buffer.alloc(0),
     without(more, STATUS_FIELD),
   ]);
 }
+
+const has = (answer: Uint8Array, field: number): boolean => partsAt(answer, field).length > 0;
+
+/**
+ * The nameless one, with no features. containerd 1 names no handlers at all; with ours alone in the list, the kubelet would take that of
+ * every container's pod for unknown.
+ */
+const DEFAULT_HANDLER = messageOf(HANDLERS_FIELD, [Buffer.alloc(0)]);
 
 function addedBy(answer: Uint8Array, handlers: readonly string[]): Uint8Array {
   const conditions = partsAt(messageAt(answer, STATUS_FIELD), 1).map(conditionIn);

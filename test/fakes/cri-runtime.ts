@@ -53,6 +53,8 @@ export class CriRuntime {
   readonly pods = new Map<string, PodSandbox>();
   readonly containers = new Map<string, Container>();
   readonly images = new Map<string, Image>();
+  /** Names of those that its Status offers. */
+  runtimeHandlers: readonly string[];
   /** Methods that were called, in their order, with what they were asked. */
   readonly calls: { readonly method: string; readonly request: Request; readonly metadata: Metadata }[] = [];
   /** Every call waits for it. */
@@ -66,6 +68,7 @@ export class CriRuntime {
   constructor(name: string, socketPath: string) {
     this.name = name;
     this.socketPath = socketPath;
+    this.runtimeHandlers = ["", name];
   }
 
   async start(): Promise<void> {
@@ -162,10 +165,7 @@ export class CriRuntime {
       Status: () => ({
         status: { conditions: [condition("RuntimeReady"), condition("NetworkReady")] },
         info: { config: JSON.stringify(this.name) },
-        runtimeHandlers: [
-          { name: "", features: undefined },
-          { name: this.name, features: undefined },
-        ],
+        runtimeHandlers: this.runtimeHandlers.map((name) => ({ name, features: undefined })),
         features: undefined,
       }),
       RunPodSandbox: (request: RunPodSandboxRequest) => {

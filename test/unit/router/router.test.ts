@@ -188,6 +188,14 @@ describe("what is put together", () => {
     expect(Object.keys(info)).toEqual(["config", "vmlet.dev/config"]);
   });
 
+  test("a containers' runtime that names no handlers gets the one that each of them has, or the kubelet knows none for its pods", async () => {
+    site.containers.runtimeHandlers = [];
+    const names = async () => (await call("Status")).runtimeHandlers.map(({ name }) => name);
+    expect(await names()).toEqual(["", "vmlet"]);
+    await site.machines.kill();
+    expect(await names()).toEqual([]);
+  });
+
   test("events of both come as they happen, and the machines' again after a restart of their runtime", async () => {
     const events = client.runtime.getContainerEvents({});
     const seen: string[] = [];
