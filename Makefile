@@ -60,6 +60,10 @@ e2e: guest ## a kubelet that stands alone has vmlet as its runtime: KUBELET=/pat
 	@$(NODE) test/node/libvirtd.ts up
 	@node_modules/.bin/vitest run --project integration test/integration/kubelet
 
+cluster: guest ## a whole cluster in namespaces of this machine: the chart is installed, used, upgraded and removed (built first: 10 to 40 minutes)
+	@tools/setup cluster registry
+	@node_modules/.bin/vitest run --project integration test/integration/cluster
+
 chart: ## the Helm chart: lint, every rendering against the Kubernetes API's types, goldens (UPDATE=1 writes them)
 	@tools/setup npm chartcheck
 	@$(NODE) charts/run.ts
@@ -75,4 +79,4 @@ image: ## the container image of the chart as an OCI archive, without docker: IM
 	@tools/setup packages npm
 	@packaging/image/build "$(or $(IMAGE),.cache/vmlet-image.tar)"
 
-.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance kubelet e2e chart install uninstall image
+.PHONY: help demo setup guest guests check test test-full soak clean-room node-up node-down bench conformance kubelet e2e cluster chart install uninstall image

@@ -109,29 +109,10 @@ async function answers(socketPath: string, signal: AbortSignal): Promise<boolean
   );
 }
 
-/** Debian's busybox in a layer of its own, as `docker save` writes it. */
 async function importImage(socketPath: string, snapshotter: Snapshotter, signal: AbortSignal): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), "vmlet-busybox-"));
   try {
-    const rootFolder = join(work, "rootfs");
-    for (const name of ["bin", "etc", "proc", "sys", "dev", "tmp"])
-      await mkdir(join(rootFolder, name), { recursive: true });
-    await cp("/bin/busybox", join(rootFolder, "bin/busybox"));
-    for (const name of ["sh", "sleep", "echo", "cat", "httpd", "true", "wget", "ls"])
-      await symlink("busybox", join(rootFolder, "bin", name));
-    await output(["/bin/tar", "-C", rootFolder, "-cf", join(work, "layer.tar"), "."], signal);
-    const digest = (await output(["/usr/bin/sha256sum", join(work, "layer.tar")], signal)).slice(0, 64);
-    const config = {
-      architecture: process.arch === "arm64" ? "arm64" : "amd64",
-      os: "linux",
-      config: { Cmd: ["/bin/sleep", "2147483647"], Env: ["PATH=/bin"] },
-      rootfs: { type: "layers", diff_ids: [`sha256:${digest}`] },
-    };
-    await writeFile(join(work, "config.json"), JSON.stringify(config));
-    const manifest = [{ Config: "config.json", RepoTags: [CONTAINER_IMAGE], Layers: ["layer.tar"] }];
-    await writeFile(join(work, "manifest.json"), JSON.stringify(manifest));
-    const archive = join(work, "image.tar");
-    await output(["/bin/tar", "-C", work, "-cf", archive, "manifest.json", "config.json", "layer.tar"], signal);
+    const archive = await buildContainerImage(work, signal);
     await output(
       ["/usr/bin/ctr", "-a", socketPath, "-n", "k8s.io", "images", "import", "--snapshotter", snapshotter, archive],
       signal,
@@ -139,6 +120,33 @@ async function importImage(socketPath: string, snapshotter: Snapshotter, signal:
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/**
+ * `CONTAINER_IMAGE`: Debian's busybox in a layer of its own, as `docker save` writes it.
+ * @param work an empty folder. Resolves with the path of the archive in it.
+ */
+export async function buildContainerImage(work: string, signal: AbortSignal): Promise<string> {
+  const rootFolder = join(work, "rootfs");
+  for (const name of ["bin", "etc", "proc", "sys", "dev", "tmp"])
+    await mkdir(join(rootFolder, name), { recursive: true });
+  await cp("/bin/busybox", join(rootFolder, "bin/busybox"));
+  for (const name of ["sh", "sleep", "echo", "cat", "httpd", "true", "wget", "ls"])
+    await symlink("busybox", join(rootFolder, "bin", name));
+  await output(["/bin/tar", "-C", rootFolder, "-cf", join(work, "layer.tar"), "."], signal);
+  const digest = (await output(["/usr/bin/sha256sum", join(work, "layer.tar")], signal)).slice(0, 64);
+  const config = {
+    architecture: process.arch === "arm64" ? "arm64" : "amd64",
+    os: "linux",
+    config: { Cmd: ["/bin/sleep", "2147483647"], Env: ["PATH=/bin"] },
+    rootfs: { type: "layers", diff_ids: [`sha256:${digest}`] },
+  };
+  await writeFile(join(work, "config.json"), JSON.stringify(config));
+  const manifest = [{ Config: "config.json", RepoTags: [CONTAINER_IMAGE], Layers: ["layer.tar"] }];
+  await writeFile(join(work, "manifest.json"), JSON.stringify(manifest));
+  const archive = join(work, "image.tar");
+  await output(["/bin/tar", "-C", work, "-cf", archive, "manifest.json", "config.json", "layer.tar"], signal);
+  return archive;
 }
 
 async function removeEverything(socketPath: string, signal: AbortSignal): Promise<void> {

@@ -49,50 +49,18 @@ export async function startKubelet(
   await using undo = new AsyncDisposableStack();
   for (const path of FIXED_PATHS)
     if (!existsSync(path)) undo.defer(async () => await rm(path, { recursive: true, force: true }));
-  for (const path of SYSCTLS.map((name) => join("/proc/sys", name))) {
-    const before = await readFile(path, "utf8");
-    undo.defer(async () => await writeFile(path, before));
-  }
   const cgroupRoot = `/${layout.networkName}`;
-  for (const root of await hierarchies()) {
-    const path = join(root, cgroupRoot);
-    undo.defer(async () => await removeCgroups(path));
-    await mkdir(path, { recursive: true });
-    for (const name of ["cpuset.cpus", "cpuset.mems"])
-      if (existsSync(join(path, name)) && root.endsWith("cpuset"))
-        await writeFile(join(path, name), await readFile(join(root, name), "utf8"));
-  }
+  undo.use(await lendKernel(cgroupRoot));
   await writeFile(
     configPath,
     stringify({
-      apiVersion: "kubelet.config.k8s.io/v1beta1",
-      kind: "KubeletConfiguration",
-      containerRuntimeEndpoint: `unix://${runtimeSocketPath}`,
+      ...kubeletConfiguration(runtimeSocketPath, cgroupRoot),
       staticPodPath: manifestFolderPath,
       podLogsDir: layout.podLogFolderPath,
       address: "127.0.0.1",
       port,
-      healthzPort: 0,
-      readOnlyPort: 0,
       tlsCertFile: certPath,
       tlsPrivateKeyFile: keyPath,
-      authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
-      authorization: { mode: "AlwaysAllow" },
-      cgroupRoot,
-      cgroupDriver: "cgroupfs",
-      enforceNodeAllocatable: [],
-      failCgroupV1: false,
-      failSwapOn: false,
-      makeIPTablesUtilChains: false,
-      // Figures by CRI, the network's too; without it they are cAdvisor's, which knows nothing of machines' networks.
-      featureGates: { PodAndContainerStatsFromCRI: true },
-      // A test machine may be as full as it likes.
-      evictionHard: { "memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%" },
-      imageGCHighThresholdPercent: 100,
-      // What docs/install.md says.
-      serializeImagePulls: false,
-      maxParallelImagePulls: 4,
-      runtimeRequestTimeout: "2m",
     }),
   );
   const rootPath = join(folder, "root");
@@ -121,6 +89,52 @@ export async function startKubelet(
     logPath: background.logPath,
     [Symbol.asyncDispose]: async () => await parts.disposeAsync(),
   };
+}
+
+/** What every kubelet of a test is told. */
+export function kubeletConfiguration(runtimeSocketPath: string, cgroupRoot: string): Readonly<Record<string, unknown>> {
+  return {
+    apiVersion: "kubelet.config.k8s.io/v1beta1",
+    kind: "KubeletConfiguration",
+    containerRuntimeEndpoint: `unix://${runtimeSocketPath}`,
+    healthzPort: 0,
+    readOnlyPort: 0,
+    authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+    authorization: { mode: "AlwaysAllow" },
+    cgroupRoot,
+    cgroupDriver: "cgroupfs",
+    enforceNodeAllocatable: [],
+    failCgroupV1: false,
+    failSwapOn: false,
+    makeIPTablesUtilChains: false,
+    // Figures by CRI, the network's too; without it they are cAdvisor's, which knows nothing of machines' networks.
+    featureGates: { PodAndContainerStatsFromCRI: true },
+    // A test machine may be as full as it likes.
+    evictionHard: { "memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%" },
+    imageGCHighThresholdPercent: 100,
+    // What docs/install.md says.
+    serializeImagePulls: false,
+    maxParallelImagePulls: 4,
+    runtimeRequestTimeout: "2m",
+  };
+}
+
+/** What a kubelet makes its own of the kernel's, cgroups below that root included; at the end it is as it was. */
+export async function lendKernel(cgroupRoot: string): Promise<AsyncDisposable> {
+  await using undo = new AsyncDisposableStack();
+  for (const path of SYSCTLS.map((name) => join("/proc/sys", name))) {
+    const before = await readFile(path, "utf8");
+    undo.defer(async () => await writeFile(path, before));
+  }
+  for (const root of await hierarchies()) {
+    const path = join(root, cgroupRoot);
+    undo.defer(async () => await removeCgroups(path));
+    await mkdir(path, { recursive: true });
+    for (const name of ["cpuset.cpus", "cpuset.mems"])
+      if (existsSync(join(path, name)) && root.endsWith("cpuset"))
+        await writeFile(join(path, name), await readFile(join(root, name), "utf8"));
+  }
+  return undo.move();
 }
 
 async function hierarchies(): Promise<string[]> {
