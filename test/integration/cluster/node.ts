@@ -20,12 +20,14 @@ export interface NodeOptions {
   readonly images: readonly string[];
 }
 
+type Daemon = "containerd" | "router" | "kubelet";
+
 export interface Node {
-  /** What was killed is started again by these. */
-  readonly start: Readonly<Record<"containerd" | "router" | "kubelet", () => void>>;
+  /** Killed, started, and there again. */
+  restart(name: Daemon): Promise<void>;
 }
 
-/** Resolves when the kubelet is started, which is before its node is ready. */
+/** Resolves when the kubelet answers, which is before its node is ready. */
 export async function startNode(room: Room, options: NodeOptions, signal: AbortSignal): Promise<Node> {
   const at = (name: string): string => join(room.folderPath, name);
   await writeFile(at("network.conflist"), JSON.stringify(network));
@@ -43,23 +45,42 @@ export async function startNode(room: Room, options: NodeOptions, signal: AbortS
     v: 2,
   };
   const flags = Object.entries(kubeletFlags).map(([name, value]) => `--${name}=${value}`);
-  const start = {
-    containerd: () => room.start("containerd", ["/usr/bin/containerd", "--config", at("containerd.toml")]),
-    router: () => room.start("router", [join(REPO_PATH, "bin/vmlet"), "router"]),
-    kubelet: () => room.start("kubelet", [kubeletPath, ...flags]),
-  };
-
-  start.containerd();
   const ctr = ["/usr/bin/ctr", "-n", "k8s.io"] as const;
-  await poll(() => room.output([...ctr, "version"], signal), { what: "containerd", limitMs: 30_000 }, signal);
+  const curl = ["/usr/bin/curl", "-skf"] as const;
+  const daemons: Record<Daemon, { argv: readonly [string, ...string[]]; answers: readonly [string, ...string[]] }> = {
+    containerd: {
+      argv: ["/usr/bin/containerd", "--config", at("containerd.toml")],
+      answers: [...ctr, "version"],
+    },
+    router: {
+      argv: [join(REPO_PATH, "bin/vmlet"), "router"],
+      answers: [...curl, "http://127.0.0.1:10281/healthz"],
+    },
+    kubelet: { argv: [kubeletPath, ...flags], answers: [...curl, `https://${room.address}:10250/healthz`] },
+  };
+  async function start(name: Daemon): Promise<void> {
+    const { argv, answers } = daemons[name];
+    room.start(name, argv);
+    const ask = async () => ({ said: await room.output(answers, signal) });
+    try {
+      await poll(ask, { what: name, limitMs: 60_000 }, signal);
+    } catch (error) {
+      throw new Error(await room.logOf(name), { cause: error });
+    }
+  }
+
+  await start("containerd");
   await mkdir(at("busybox"));
   for (const archive of [await buildContainerImage(at("busybox"), signal), ...options.images])
     await room.output([...ctr, "images", "import", archive], signal);
-  start.router();
-  const hasSocket = async () => await room.output(["/usr/bin/test", "-S", ROUTER], signal);
-  await poll(hasSocket, { what: "the router", limitMs: 30_000 }, signal); // systemd would start the kubelet again
-  start.kubelet();
-  return { start };
+  await start("router");
+  await start("kubelet");
+  return {
+    restart: async (name) => {
+      await room.kill(name, signal);
+      await start(name);
+    },
+  };
 }
 
 /** Machines of tests may not lower an oom_score_adj. */
