@@ -1,5 +1,6 @@
 // What is sent of a stream: in its order, as fast as the peer's windows let it.
 
+import { ChunkQueue } from "../../lib/chunk-queue.ts";
 import type { Headers } from "./hpack.ts";
 
 /** With more than this not sent yet, its writer should wait. */
@@ -15,7 +16,9 @@ export interface Carrier {
 
 export class Outgoing {
   readonly #carrier: Carrier;
-  readonly #chunks: Buffer[] = [];
+  /** What is next, and was begun maybe; the others wait behind it. */
+  #next: Buffer | undefined;
+  #chunks = new ChunkQueue();
   #heldBytes = 0;
   #windowBytes: number;
   #isEnding = false;
@@ -51,7 +54,7 @@ export class Outgoing {
     if (this.#isOver || bytes.length === 0) return;
     this.#chunks.push(bytes);
     this.#heldBytes += bytes.length;
-    if (this.#chunks.length === 1) this.pump();
+    if (this.#heldBytes === bytes.length) this.pump();
   }
 
   /** After all that was written. */
@@ -86,11 +89,13 @@ export class Outgoing {
 
   /** Sends what may be sent. */
   pump(): void {
-    for (let chunk = this.#chunks[0]; chunk !== undefined; chunk = this.#chunks[0]) {
+    for (;;) {
+      const chunk = this.#next ?? this.#chunks.take();
+      this.#next = chunk;
+      if (chunk === undefined) break;
       const bytes = Math.min(chunk.length, this.#windowBytes, this.#carrier.roomBytes());
       if (bytes <= 0) break;
-      if (bytes === chunk.length) this.#chunks.shift();
-      else this.#chunks[0] = chunk.subarray(bytes);
+      this.#next = bytes === chunk.length ? undefined : chunk.subarray(bytes);
       this.#heldBytes -= bytes;
       this.#windowBytes -= bytes;
       const isLast = this.#isEnding && this.#trailers === undefined && this.#heldBytes === 0;
@@ -103,7 +108,8 @@ export class Outgoing {
 
   fail(error: Error): void {
     this.#failure ??= error;
-    this.#chunks.length = 0;
+    this.#next = undefined;
+    this.#chunks = new ChunkQueue();
     this.#wake();
   }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Connection } from "../../../src/router/http2/connection.ts";
 import { ERROR } from "../../../src/router/http2/errors.ts";
-import { FLAG, numbers, PREFACE, SETTING, TYPE } from "../../../src/router/http2/frames.ts";
+import { FLAG, type Frame, numbers, PREFACE, SETTING, TYPE } from "../../../src/router/http2/frames.ts";
 import type { Headers } from "../../../src/router/http2/hpack.ts";
 import type { Stream } from "../../../src/router/http2/stream.ts";
 import { openPair, type Pair, RawPeer, REQUEST, raw, WHOLE } from "./pair.ts";
@@ -346,6 +346,24 @@ describe("when it goes", () => {
     peer.send(raw(TYPE.WINDOW_UPDATE, 0, 0, numbers(MiB)), raw(TYPE.WINDOW_UPDATE, 0, 1, numbers(100_000)));
     await waiting;
     expect(stream.outgoing.isHeldUp).toBe(true);
+  });
+
+  test("bytes that are written one by one while the peer takes none are sent in few frames", async () => {
+    using connection = new Connection(pair.ours, {});
+    const peer = new RawPeer(pair.theirs, { isServer: true });
+    peer.greet([SETTING.INITIAL_WINDOW_SIZE, 0]);
+    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
+    await peer.frame(TYPE.PING);
+    const stream = connection.open([[":path", "/1"]]);
+    const body = Buffer.from(Array.from({ length: 60_000 }, (_, at) => at & 0xff));
+    for (const byte of body) stream.outgoing.write(Buffer.of(byte));
+    stream.outgoing.end();
+    peer.send(raw(TYPE.WINDOW_UPDATE, 0, 1, numbers(5)), raw(TYPE.WINDOW_UPDATE, 0, 1, numbers(MiB)));
+    const frames: Frame[] = [];
+    do frames.push(await peer.frame(TYPE.DATA));
+    while ((frames.at(-1)?.flags ?? 0) !== FLAG.END_STREAM);
+    expect(Buffer.concat(frames.map(({ payload }) => payload)).equals(body)).toBe(true);
+    expect(frames.length).toBeLessThanOrEqual(body.length / 2_048);
   });
 
   test("windows that the server narrows and widens later are kept to", async () => {
