@@ -7,7 +7,7 @@ import { type ChooseOptions, type ChoosingRoute, choose, type Runtimes } from ".
 import { messageOf, partsAt, textAt } from "./fields.ts";
 import { type Call, forward } from "./forward.ts";
 import { CODE, frame, RpcError } from "./grpc.ts";
-import { isChange, isCreation, learnChange } from "./learn.ts";
+import { isChange, isCreation, isEnd, learnChange } from "./learn.ts";
 import { type Route, routeOf } from "./methods.ts";
 import type { Reply } from "./reply.ts";
 import type { Question, Runtime } from "./runtime.ts";
@@ -86,11 +86,11 @@ export class Calls {
    */
   async #one(chosen: Runtime | undefined, asked: Asked, reply: Reply, signal: AbortSignal): Promise<void> {
     const { containers, machines } = this.#runtimes;
-    if (chosen !== undefined) return await this.#single(chosen, asked, reply, signal);
     try {
-      await this.#single(containers, asked, reply, signal);
+      await this.#single(chosen ?? containers, asked, reply, signal);
     } catch (error) {
-      if (!isChange(asked.path) || !(error instanceof RpcError) || error.code !== CODE.NOT_FOUND) throw error;
+      if (chosen !== undefined) throw this.#withRemedy(error, chosen, asked);
+      if (!isEnd(asked.path) || !(error instanceof RpcError) || error.code !== CODE.NOT_FOUND) throw error;
       const answer = await machines.ask(asked, signal).catch(() => undefined);
       if (answer === undefined) throw error;
       reply.succeed(frame(answer));
@@ -100,22 +100,15 @@ export class Calls {
   async #single(runtime: Runtime, asked: Asked, reply: Reply, signal: AbortSignal): Promise<void> {
     const { path, request, metadata } = asked;
     if (!isChange(path)) return await forward(runtime.backend, asked, request, reply, signal);
-    const answer = await this.#change(runtime, { path, request, metadata }, signal);
+    const messages = await Array.fromAsync(runtime.backend.stream(path, request, metadata, signal));
+    const answer = Buffer.concat(messages);
     learnChange(runtime.saved.mirror, path, request, answer);
     if (isCreation(path)) await runtime.saved.settled(); // on disk before anyone counts on it
     reply.succeed(frame(answer));
   }
 
-  async #change(runtime: Runtime, { path, request, metadata }: Question, signal: AbortSignal): Promise<Uint8Array> {
-    try {
-      return Buffer.concat(await Array.fromAsync(runtime.backend.stream(path, request, metadata, signal)));
-    } catch (error) {
-      throw this.#withRemedy(error, runtime, path, request);
-    }
-  }
-
   /** A pod of one runtime with an image of the other. */
-  #withRemedy(error: unknown, runtime: Runtime, path: string, request: Uint8Array): unknown {
+  #withRemedy(error: unknown, runtime: Runtime, { path, request }: Asked): unknown {
     if (!(error instanceof RpcError) || error.code !== CODE.NOT_FOUND || routeOf(path)?.by !== "id") return error;
     const image = textAt(request, ...CONTAINER_IMAGE_PATH);
     if (image === "") return error;

@@ -16,6 +16,11 @@ export function isCreation(path: string): boolean {
   return path === `${RUNTIME}RunPodSandbox` || path === `${RUNTIME}CreateContainer`;
 }
 
+/** Whether it ends something: CRI wants that to succeed also where there is nothing to end. */
+export function isEnd(path: string): boolean {
+  return isChange(path) && /\/(Stop|Remove)\w+$/.test(path);
+}
+
 /** @throws when request or answer is malformed. */
 export function learnChange(mirror: Mirror, path: string, request: Uint8Array, answer: Uint8Array): void {
   CHANGES.get(path)?.(mirror, request, answer);

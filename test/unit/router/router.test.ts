@@ -94,6 +94,14 @@ describe("where a call goes", () => {
     expect(site.containers.called("StopPodSandbox")).toHaveLength(2);
   });
 
+  test("what nobody has is refused by the containers' runtime alone where it is not to be ended", async () => {
+    const config = { metadata: { name: "main", attempt: 0 }, image: { image: "nginx" } };
+    const details = expect.stringContaining("containerd has no nobody");
+    await expect(call("CreateContainer", { podSandboxId: "nobody", config })).rejects.toMatchObject({ details });
+    await expect(call("StartContainer", { containerId: "nobody" })).rejects.toMatchObject({ details });
+    expect([...site.machines.called("CreateContainer"), ...site.machines.called("StartContainer")]).toEqual([]);
+  });
+
   test.each([
     ["its name", { image: { image: MACHINE_IMAGE } }],
     ["a prefix of registries", { image: { image: "quay.io/containerdisks/debian:12" } }],
