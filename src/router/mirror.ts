@@ -74,8 +74,7 @@ export class Mirror {
       this.#latest.set(kind, { list, isNews: true });
     } else {
       const items = this.#known(kind);
-      for (const item of partsAt(list, LIST_FIELD)) {
-        const id = textAt(item, ID_FIELD);
+      for (const [id, item] of itemsIn(list) ?? []) {
         if (!isStale || !(items.has(id) || this.#removed.has(id))) items.set(id, item);
       }
       this.#latest.delete(kind);
@@ -161,7 +160,7 @@ export class Mirror {
     return { items, heard: [...this.#heard] };
   }
 
-  /** With what the last whole list said. One that is malformed teaches nothing; its caller had it, too. */
+  /** With what the last whole list said. */
   #known(kind: Kind): Map<string, Uint8Array> {
     const items = this.#items[kind];
     const latest = this.#latest.get(kind);
@@ -202,6 +201,7 @@ export class Mirror {
   }
 }
 
+/** A list that is malformed teaches nothing; its caller had it, too. */
 function itemsIn(list: Uint8Array): [id: string, item: Uint8Array][] | undefined {
   try {
     return partsAt(list, LIST_FIELD).map((item) => [textAt(item, ID_FIELD), item]);

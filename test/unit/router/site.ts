@@ -66,13 +66,13 @@ export class Site implements AsyncDisposable {
     return { runtime, images, call: callerOf(runtime, images) };
   }
 
-  /** The bytes that a call of the runtime service without a request brings. */
-  async bytesOf(method: string): Promise<Buffer> {
+  /** The bytes that a call of the runtime service brings. */
+  async bytesOf(method: string, request: Buffer = Buffer.alloc(0)): Promise<Buffer> {
     const client = new Client(`unix:${this.socketPath}`, credentials.createInsecure());
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const asTheyAre = (bytes: Buffer): Buffer => bytes;
     const path = `/runtime.v1.RuntimeService/${method}`;
-    client.makeUnaryRequest(path, asTheyAre, asTheyAre, Buffer.alloc(0), (error, answer = Buffer.alloc(0)) =>
+    client.makeUnaryRequest(path, asTheyAre, asTheyAre, request, (error, answer = Buffer.alloc(0)) =>
       error ? reject(error) : resolve(answer),
     );
     return await promise.finally(() => client.close());
