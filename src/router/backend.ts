@@ -25,11 +25,9 @@ export class Backend implements Disposable {
   }
 
   open({ path, metadata }: Opening, signal: AbortSignal): Exchange {
-    return new Exchange(
-      this.#begin(headersFor(path, metadata)),
-      { unavailable: (error) => this.unavailable(error) },
-      signal,
-    );
+    const headers = headersFor(path, metadata);
+    const options = { begin: () => this.#begin(headers), unavailable: (error: unknown) => this.unavailable(error) };
+    return new Exchange(options, signal);
   }
 
   /** A call with one message, answered by messages. @throws RpcError, UNAVAILABLE where nobody is there. */

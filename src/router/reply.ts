@@ -1,6 +1,7 @@
 // The answer to one call: headers, messages, a status at the end.
 
 import { CODE, RpcError, trailersOf, valueOf } from "./grpc.ts";
+import { ERROR } from "./http2/errors.ts";
 import type { Headers } from "./http2/hpack.ts";
 import type { Stream } from "./http2/stream.ts";
 
@@ -47,6 +48,12 @@ export class Reply {
     const known = error instanceof RpcError ? error : undefined;
     const details = error instanceof Error ? error.message : String(error);
     this.end(trailersOf(known?.code ?? CODE.INTERNAL, details));
+  }
+
+  /** Nothing of it was begun, and its caller may try it again: as if the call had never come. Only where there is no answer yet. */
+  refuse(error: Error): void {
+    this.#code = CODE.UNAVAILABLE;
+    this.#stream.reset(ERROR.REFUSED_STREAM, error);
   }
 
   /** A status, in trailers, or in place of headers where there are none yet. Only the first time counts. */

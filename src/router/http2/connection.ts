@@ -2,7 +2,7 @@
 // server's is told of them.
 
 import type { Socket } from "node:net";
-import { ConnectionError, ERROR, nameOfError, StreamReset } from "./errors.ts";
+import { ConnectionError, ERROR, NotBegun, nameOfError, StreamReset } from "./errors.ts";
 import {
   contentOf,
   FLAG,
@@ -59,6 +59,8 @@ export class Connection implements Disposable {
   #hasSettings = false;
   /** Of the streams that the client opened. */
   #lastId = 0;
+  /** Of those, the last one that the socket has taken. */
+  #sentId = 0;
   #sendWindowBytes = DEFAULT_WINDOW_BYTES;
   #streamWindowBytes = DEFAULT_WINDOW_BYTES;
   #maxStreams = Number.POSITIVE_INFINITY;
@@ -69,7 +71,12 @@ export class Connection implements Disposable {
   constructor(socket: Socket, { onStream, onClose }: ConnectionOptions) {
     this.#socket = socket;
     this.#onStream = onStream;
-    this.#sender = new Sender(socket, () => this.destroy(new Error("the peer reads nothing")));
+    this.#sender = new Sender(socket, {
+      onOverflow: () => this.destroy(new Error("the peer reads nothing")),
+      onSent: () => {
+        this.#sentId = this.#lastId;
+      },
+    });
     if (onStream === undefined) {
       this.#preface = NOTHING; // only clients say it
       this.#sender.preface();
@@ -215,7 +222,8 @@ export class Connection implements Disposable {
     const stream = this.#streamOf(frame);
     const code = numberIn(frame);
     if (stream === undefined) return;
-    stream.fail(new StreamReset(code));
+    const reset = new StreamReset(code);
+    stream.fail(code === ERROR.REFUSED_STREAM ? new NotBegun(reset.message) : reset);
     this.#forget(frame.streamId);
   }
 
@@ -243,7 +251,7 @@ export class Connection implements Disposable {
   #takeGoaway({ payload }: Frame): void {
     if (payload.length < 8) throw new ConnectionError(ERROR.FRAME_SIZE_ERROR, "a GOAWAY of a wrong size");
     const lastId = payload.readUInt32BE(0);
-    const why = new Error(`the call was not taken (${nameOfError(payload.readUInt32BE(4))})`);
+    const why = new NotBegun(`the call was not taken (${nameOfError(payload.readUInt32BE(4))})`);
     this.#isGoing = true;
     if (this.#onStream !== undefined) return; // a client that goes; it opened all streams there are
     for (const [id, stream] of this.#streams) {
@@ -330,9 +338,12 @@ export class Connection implements Disposable {
   }
 
   #failAll(why: Error): void {
-    const streams = [...this.#streams.values()];
+    const streams = [...this.#streams];
     this.#streams.clear();
-    for (const stream of streams) stream.fail(why);
+    for (const [id, stream] of streams) {
+      const isUnsent = this.#onStream === undefined && id > this.#sentId;
+      stream.fail(isUnsent ? new NotBegun("the call was not sent", { cause: why }) : why);
+    }
   }
 
   #pump(): void {

@@ -29,6 +29,11 @@ export class StreamReset extends Error {
   }
 }
 
+/** The peer never began the stream: whoever opened it may do so again. */
+export class NotBegun extends Error {
+  override readonly name = "NotBegun";
+}
+
 /** The connection cannot go on, and with it none of its streams. */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";

@@ -9,16 +9,23 @@ const FULL_BYTES = 1 << 20;
 /** What is not messages cannot wait: a peer that makes us answer without ever reading must go. */
 const MAX_BYTES = 2 << 20;
 
+export interface OutboxOptions {
+  /** The peer makes us answer and reads nothing of it. */
+  readonly onOverflow: () => void;
+  /** All that was pushed so far is the socket's. */
+  readonly onSent: () => void;
+}
+
 export class Outbox {
   readonly #socket: Socket;
-  readonly #onOverflow: () => void;
+  readonly #options: OutboxOptions;
   #gathered: Buffer[] = [];
   #gatheredBytes = 0;
   #isDue = false;
 
-  constructor(socket: Socket, onOverflow: () => void) {
+  constructor(socket: Socket, options: OutboxOptions) {
     this.#socket = socket;
-    this.#onOverflow = onOverflow;
+    this.#options = options;
   }
 
   /** Whether messages must wait for the socket's `drain`. */
@@ -44,10 +51,13 @@ export class Outbox {
     this.#gatheredBytes = 0;
     this.#isDue = false;
     if (gathered.length === 0 || !this.#socket.writable) return;
-    if (bytes <= SMALL_BYTES) return void this.#socket.write(Buffer.concat(gathered, bytes));
-    this.#socket.cork();
-    for (const part of gathered) this.#socket.write(part);
-    this.#socket.uncork();
+    if (bytes <= SMALL_BYTES) this.#socket.write(Buffer.concat(gathered, bytes));
+    else {
+      this.#socket.cork();
+      for (const part of gathered) this.#socket.write(part);
+      this.#socket.uncork();
+    }
+    if (this.#socket.writable) this.#options.onSent(); // a peer that has gone fails a write at once, and all of it
   }
 
   #gather(parts: readonly Buffer[]): void {
@@ -55,6 +65,6 @@ export class Outbox {
       this.#gathered.push(part);
       this.#gatheredBytes += part.length;
     }
-    if (this.#gatheredBytes + this.#socket.writableLength > MAX_BYTES) this.#onOverflow();
+    if (this.#gatheredBytes + this.#socket.writableLength > MAX_BYTES) this.#options.onOverflow();
   }
 }

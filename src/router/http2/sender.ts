@@ -3,15 +3,14 @@
 import type { Socket } from "node:net";
 import { FLAG, headOf, MAX_PAYLOAD_BYTES, numbers, PREFACE, TYPE } from "./frames.ts";
 import { encodeHeaders, type Headers } from "./hpack.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, type OutboxOptions } from "./outbox.ts";
 
 export class Sender {
   readonly #outbox: Outbox;
   #hasSentHeaders = false;
 
-  /** @param onOverflow Called where the peer makes us answer and reads nothing of it. */
-  constructor(socket: Socket, onOverflow: () => void) {
-    this.#outbox = new Outbox(socket, onOverflow);
+  constructor(socket: Socket, options: OutboxOptions) {
+    this.#outbox = new Outbox(socket, options);
   }
 
   /** Whether data must wait for the socket. */

@@ -207,6 +207,23 @@ test.each([
   expect(timesDown() - timesBefore).toBe(status === "14" ? 1 : 0);
 });
 
+test("a call that is refused is tried again, and where its messages are not kept the caller is told that it may", async () => {
+  let times = 0;
+  answer = (stream) => {
+    times += 1;
+    if (times === 1) stream.close(7);
+    else succeed(stream, frame(Buffer.from("hello")));
+  };
+  expect((await call(KNOWN, frame(Buffer.alloc(0)))).trailers["grpc-status"]).toBe("0");
+  times = 0;
+  const refused = begin(UNKNOWN);
+  refused.on("error", () => {});
+  refused.end(frame(Buffer.alloc(0)));
+  await new Promise((resolve) => refused.once("close", resolve));
+  expect(refused.rstCode).toBe(7);
+  expect((await call(UNKNOWN, frame(Buffer.alloc(0)))).trailers["grpc-status"]).toBe("0");
+});
+
 test("a runtime that says it goes away answers what it has begun; the next call finds it again", async () => {
   answer = (stream) => {
     stream.session?.close(); // GOAWAY
