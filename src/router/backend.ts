@@ -53,12 +53,11 @@ export class Backend implements Disposable {
   }
 
   #begin(headers: Headers): Stream {
-    if (this.#connection?.isUsable !== true) this.#connection = new Connection(createConnection(this.socketPath), {});
-    try {
-      return this.#connection.open(headers);
-    } catch (error) {
-      throw this.unavailable(error);
+    if (this.#connection?.isUsable !== true) {
+      this.#connection?.goAway(); // it may be full, and ends with its last call
+      this.#connection = new Connection(createConnection(this.socketPath), {});
     }
+    return this.#connection.open(headers);
   }
 }
 

@@ -95,15 +95,14 @@ export class Connection implements Disposable {
     });
   }
 
-  /** Whether a client may open streams on it. */
+  /** Whether a client may open a stream on it now. */
   get isUsable(): boolean {
-    return !this.#isGoing && !this.#socket.destroyed && this.#lastId < MAX_STREAM_ID - 2;
+    const hasRoom = this.#streams.size < this.#maxStreams && this.#lastId < MAX_STREAM_ID - 2;
+    return hasRoom && !this.#isGoing && !this.#socket.destroyed;
   }
 
-  /** A client's next stream; its headers are sent. @throws where the peer takes no more at the same time */
+  /** A client's next stream, where `isUsable`; its headers are sent. */
   open(headers: Headers): Stream {
-    if (this.#streams.size >= this.#maxStreams)
-      throw new Error(`${this.#maxStreams} calls are under way, it takes no more`);
     this.#lastId += this.#lastId === 0 ? 1 : 2;
     const stream = this.#add(this.#lastId);
     stream.outgoing.begin(headers);
@@ -112,7 +111,7 @@ export class Connection implements Disposable {
 
   /** Takes no streams any more; goes when those that are open have ended. */
   goAway(): void {
-    if (this.#isGoing) return;
+    if (this.#isGoing || this.#socket.destroyed) return;
     this.#isGoing = true;
     this.#sender.goAway(this.#onStream === undefined ? 0 : this.#lastId, ERROR.NO_ERROR);
     this.#endIfIdle();

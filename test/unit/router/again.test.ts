@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Backend } from "../../../src/router/backend.ts";
 import { CODE, frame } from "../../../src/router/grpc.ts";
+import { poll } from "../../node/poll.ts";
 
 const REFUSED_STREAM = 7;
 const never = new AbortController().signal;
@@ -128,4 +129,22 @@ test("a caller that went away meanwhile is not called for again", async () => {
   const calling = Array.fromAsync(backend.stream("/s/M", Buffer.from("one"), [], gone.signal));
   await expect(calling).rejects.toThrow("gone");
   expect(asked).toEqual(["one"]);
+});
+
+test("calls beyond what a runtime takes on one connection go on others, which end when they are not needed", async () => {
+  server.updateSettings({ maxConcurrentStreams: 2 });
+  expect(await call("one")).toBe("done");
+  const waiting: ServerHttp2Stream[] = [];
+  answer = (stream) => {
+    waiting.push(stream);
+    if (waiting.length === 5) for (const one of waiting) succeed(one);
+  };
+  const calls = Array.from({ length: 5 }, async (_, index) => await call(String(index)));
+  expect(await Promise.all(calls)).toEqual(Array.from({ length: 5 }, () => "done"));
+  const isOpen = (session: ServerHttp2Session): boolean => !session.destroyed;
+  await poll(
+    () => (sessions.length >= 3 && sessions.filter(isOpen).length === 1) || undefined,
+    { what: "one connection is left", limitMs: 5_000, everyMs: 10 },
+    never,
+  );
 });

@@ -284,14 +284,18 @@ describe("when it goes", () => {
     await peer.closed();
   });
 
-  test("a client opens no more streams than its server takes", async () => {
+  test("a client may open no more streams than its server takes", async () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
     peer.greet([SETTING.MAX_CONCURRENT_STREAMS, 1]);
     peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
     await peer.frame(TYPE.PING);
-    connection.open([[":path", "/1"]]);
-    expect(() => connection.open([[":path", "/2"]])).toThrow("1 calls are under way");
+    expect(connection.isUsable).toBe(true);
+    connection.open([[":path", "/1"]]).outgoing.end();
+    expect(connection.isUsable).toBe(false);
+    peer.send(raw(TYPE.HEADERS, WHOLE, 1, "88"), raw(TYPE.PING, 0, 0, "0000000000000000"));
+    await peer.frame(TYPE.PING);
+    expect(connection.isUsable).toBe(true);
   });
 
   test.each([
