@@ -145,8 +145,11 @@ export class Calls {
         await reply.write(frame(event), either);
     };
     const listenForEver = async (): Promise<void> => {
-      for (const pauseMs of backoff(AGAIN)) {
+      for (let pauses = backoff(AGAIN), pauseMs = 0; ; ) {
+        const startedAtMs = performance.now();
         await listen(this.#runtimes.machines).catch(() => {});
+        if (performance.now() - startedAtMs > pauseMs) pauses = backoff(AGAIN); // it was there, and is soon again
+        pauseMs = pauses.next().value;
         await sleepMs(pauseMs, either);
       }
     };
