@@ -1,7 +1,7 @@
 // The mirror on disk, so that a restart of the router while a runtime is down makes no pod vanish.
 
-import { mkdir, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { writeFileAtomically } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -11,6 +11,8 @@ import { type Memory, Mirror } from "./mirror.ts";
 
 /** Changes within this are one write. A pod that is made does not wait for it. */
 const GATHER_MS = 1_000;
+/** A write that failed is tried again after this: what was not written may not change for a long time. */
+const AGAIN_MS = 10_000;
 const MAX_FILE_BYTES = 64 << 20;
 /** Fields of the file: protobuf, too. */
 const FIELD_OF = { PodSandbox: 1, Container: 2, Image: 3 } as const;
@@ -36,7 +38,7 @@ export class SavedMirror {
 
   /** A file that cannot be read is logged and begun anew: the runtimes, once they answer, know better. */
   static async open(path: string, log: Logger): Promise<SavedMirror> {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await removeLeftovers(path);
     return new SavedMirror(path, await load(path, log), log);
   }
 
@@ -53,10 +55,13 @@ export class SavedMirror {
         ...memory.heard.map((kind) => textField(HEARD_FIELD, kind)),
       ]);
       try {
+        await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
         await writeFileAtomically(this.#path, content);
         this.#savedPrint = print;
       } catch (error) {
         this.#log.error("what the runtimes have cannot be saved", { path: this.#path, error });
+        this.#isDirty = true;
+        this.#saveIn(AGAIN_MS);
       }
     };
     this.#writing = this.#writing.then(write);
@@ -65,12 +70,16 @@ export class SavedMirror {
 
   #note(): void {
     this.#isDirty = true;
+    this.#saveIn(GATHER_MS);
+  }
+
+  #saveIn(ms: number): void {
     if (this.#isGathering) return;
     this.#isGathering = true;
     setTimeout(() => {
       this.#isGathering = false;
       void this.settled();
-    }, GATHER_MS).unref();
+    }, ms).unref();
   }
 }
 
@@ -83,12 +92,20 @@ async function load(path: string, log: Logger): Promise<Memory> {
       Container: partsAt(content, FIELD_OF.Container),
       Image: partsAt(content, FIELD_OF.Image),
     };
+    for (const item of Object.values(items).flat()) fieldsOf(item); // throws where one is broken
     const heard = partsAt(content, HEARD_FIELD).map((name) => Buffer.from(name).toString());
     return { items, heard: KINDS.filter((kind) => heard.includes(kind)) };
   } catch (error) {
     if (errorCodeOf(error) !== "ENOENT") log.error("what the runtimes had cannot be read", { path, error });
     return { items: { PodSandbox: [], Container: [], Image: [] }, heard: [] };
   }
+}
+
+/** A write that was cut off leaves what it had under another name. */
+async function removeLeftovers(path: string): Promise<void> {
+  const names = await readdir(dirname(path)).catch(() => []);
+  const ours = names.filter((name) => name.startsWith(`${basename(path)}.`) && name.endsWith(".tmp"));
+  await Promise.allSettled(ours.map(async (name) => await rm(join(dirname(path), name))));
 }
 
 /**

@@ -1,5 +1,5 @@
-import { rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -389,6 +389,7 @@ describe("while the containers' runtime", () => {
     async (why) => {
       await site.stopRouter();
       const path = join(site.folderPath, "state/containers.mirror");
+      await mkdir(dirname(path), { recursive: true });
       await (why === "was never seen" ? rm(path, { force: true }) : writeFile(path, "broken"));
       await site.containers.kill();
       await site.startRouter();
