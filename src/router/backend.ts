@@ -36,9 +36,10 @@ export class Backend implements Disposable {
     exchange.send(request);
     const deframer = new Deframer();
     for await (const chunk of exchange.bytes()) yield* deframer.push(chunk);
-    const { code, details } = statusOf(exchange.status);
+    const trailers = exchange.status;
+    const { code, details } = statusOf(trailers);
     if (deframer.isMidMessage) throw this.unavailable(new Error("the answer ended within a message"));
-    if (code !== CODE.OK) throw new RpcError(code, details);
+    if (code !== CODE.OK) throw new RpcError(code, details, { trailers });
   }
 
   /** What a caller is told when this runtime does not answer. */

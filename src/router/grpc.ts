@@ -33,14 +33,21 @@ const MAX_TIMEOUT_MS = 0x7fffffff;
 const MAX_DETAILS_CHARS = 4096;
 const PREFIX_BYTES = 5;
 
+export interface RpcErrorOptions extends ErrorOptions {
+  readonly trailers?: Headers;
+}
+
 /** A call that ended with something else than OK. */
 export class RpcError extends Error {
   override readonly name = "RpcError";
   readonly code: number;
+  /** All that a runtime said at the end; absent where the router itself refuses. */
+  readonly trailers: Headers | undefined;
 
-  constructor(code: number, details: string, options?: ErrorOptions) {
+  constructor(code: number, details: string, options?: RpcErrorOptions) {
     super(details, options);
     this.code = code;
+    this.trailers = options?.trailers;
   }
 }
 

@@ -44,10 +44,11 @@ export class Reply {
     this.end(trailersOf(CODE.OK));
   }
 
+  /** As the runtime said it, where it was the runtime. */
   fail(error: unknown): void {
-    const known = error instanceof RpcError ? error : undefined;
+    const { code = CODE.INTERNAL, trailers = [] } = error instanceof RpcError ? error : {};
     const details = error instanceof Error ? error.message : String(error);
-    this.end(trailersOf(known?.code ?? CODE.INTERNAL, details));
+    this.end(valueOf(trailers, "grpc-status") === undefined ? trailersOf(code, details) : trailers);
   }
 
   /** Nothing of it was begun, and its caller may try it again: as if the call had never come. Only where there is no answer yet. */
@@ -60,9 +61,9 @@ export class Reply {
   end(trailers: Headers): void {
     if (this.#code !== undefined) return;
     this.#code = Number(valueOf(trailers, "grpc-status") ?? CODE.UNKNOWN);
-    const own = trailers.filter(([name]) => !name.startsWith(":"));
+    const own = trailers.filter(([name]) => !name.startsWith(":") && name !== "content-type"); // of those that came alone
     if (this.#hasBegun) this.#stream.outgoing.end(own);
-    else this.#stream.outgoing.begin([...GRPC, ...own.filter(([name]) => name !== "content-type")], { isLast: true });
+    else this.#stream.outgoing.begin([...GRPC, ...own], { isLast: true });
   }
 }
 

@@ -120,6 +120,22 @@ test("a status without headers or messages passes with its details", async () =>
   expect(bytes).toHaveLength(0);
 });
 
+test.each(["StopPodSandbox", "RunPodSandbox", "ListPodSandbox", "Status", "ImageStatus"])(
+  "a refusal of %s is the runtime's own, with all that belongs to it",
+  async (method) => {
+    const path = `/runtime.v1.${method === "ImageStatus" ? "Image" : "Runtime"}Service/${method}`;
+    const status = {
+      "grpc-status": "13",
+      "grpc-message": "100%25 ".repeat(900).trim(),
+      "grpc-status-details-bin": "CAk",
+    };
+    answer = (stream) => stream.respond({ "content-type": "application/grpc", ...status }, { endStream: true });
+    const { headers, bytes } = await call(path, frame(Buffer.alloc(0)));
+    expect(headers).toMatchObject(status);
+    expect(bytes).toHaveLength(0);
+  },
+);
+
 test("an answer of many mebibytes arrives whole, however slowly it is read, and so does a question", async () => {
   const large = Buffer.alloc(12 * MiB, "0123456789abc");
   let asked = 0;
