@@ -229,6 +229,7 @@ export class Connection implements Disposable {
   #takeSettings(frame: Frame): void {
     if (frame.streamId !== 0) throw breach("SETTINGS of a stream");
     if ((frame.flags & FLAG.ACK) !== 0) return;
+    this.#sender.acknowledge(TYPE.SETTINGS, NOTHING); // before whatever they allow: the peer keeps to the old ones until then
     for (const [setting, value] of settingsIn(frame)) {
       if (setting === SETTING.MAX_CONCURRENT_STREAMS) this.#maxStreams = value;
       if (setting !== SETTING.INITIAL_WINDOW_SIZE) continue;
@@ -238,7 +239,6 @@ export class Connection implements Disposable {
       for (const { outgoing } of this.#streams.values()) if (!outgoing.widen(change)) throw tooWide();
     }
     this.#hasSettings = true;
-    this.#sender.acknowledge(TYPE.SETTINGS, NOTHING);
   }
 
   #takePing({ streamId, flags, payload }: Frame): void {

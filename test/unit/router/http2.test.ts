@@ -370,6 +370,20 @@ describe("when it goes", () => {
     expect(frames.length).toBeLessThanOrEqual(body.length / 2_048);
   });
 
+  test("settings are acknowledged before what they allow is sent", async () => {
+    using connection = new Connection(pair.ours, {});
+    const peer = new RawPeer(pair.theirs, { isServer: true });
+    peer.greet([SETTING.INITIAL_WINDOW_SIZE, 4]);
+    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
+    await peer.frame(TYPE.PING);
+    const stream = connection.open([[":path", "/1"]]);
+    stream.outgoing.write(Buffer.from("0123456789"));
+    expect((await peer.frame(TYPE.DATA)).payload.toString()).toBe("0123");
+    peer.greet([SETTING.INITIAL_WINDOW_SIZE, 8]);
+    expect(await peer.frame(TYPE.SETTINGS)).toMatchObject({ flags: FLAG.ACK });
+    expect((await peer.frame(TYPE.DATA)).payload.toString()).toBe("4567");
+  });
+
   test("windows that the server narrows and widens later are kept to", async () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
