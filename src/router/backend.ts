@@ -55,8 +55,9 @@ export class Backend implements Disposable {
 
   #begin(headers: Headers): Stream {
     if (this.#connection?.isUsable !== true) {
-      this.#connection?.goAway(); // it may be full, and ends with its last call
-      this.#connection = new Connection(createConnection(this.socketPath), {});
+      const last = this.#connection;
+      last?.goAway(); // it may be full, and ends with its last call
+      this.#connection = new Connection(createConnection(this.socketPath), { maxStreams: last?.maxStreams });
     }
     return this.#connection.open(headers);
   }

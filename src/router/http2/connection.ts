@@ -41,6 +41,8 @@ export interface ConnectionOptions {
   readonly onStream?: (stream: Stream) => void;
   /** It is gone, and its streams have been told. */
   readonly onClose?: () => void;
+  /** Streams at the same time that the peer took when it was last connected: it says so only some time after the first. */
+  readonly maxStreams?: number | undefined;
 }
 
 /**
@@ -63,13 +65,14 @@ export class Connection implements Disposable {
   #sentId = 0;
   #sendWindowBytes = DEFAULT_WINDOW_BYTES;
   #streamWindowBytes = DEFAULT_WINDOW_BYTES;
-  #maxStreams = Number.POSITIVE_INFINITY;
+  #maxStreams: number;
   #unreportedBytes = 0;
   #isGoing = false;
   #why: Error | undefined;
 
-  constructor(socket: Socket, { onStream, onClose }: ConnectionOptions) {
+  constructor(socket: Socket, { onStream, onClose, maxStreams = Number.POSITIVE_INFINITY }: ConnectionOptions) {
     this.#socket = socket;
+    this.#maxStreams = maxStreams;
     this.#onStream = onStream;
     this.#sender = new Sender(socket, {
       onOverflow: () => this.destroy(new Error("the peer reads nothing")),
@@ -93,6 +96,11 @@ export class Connection implements Disposable {
       this.#failAll(this.#why ?? new Error("the connection was closed"));
       onClose?.();
     });
+  }
+
+  /** Streams that a client may have open at the same time, as far as the peer has said. */
+  get maxStreams(): number {
+    return this.#maxStreams;
   }
 
   /** Whether a client may open a stream on it now. */

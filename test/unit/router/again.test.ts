@@ -133,17 +133,17 @@ test("a caller that went away meanwhile is not called for again", async () => {
 
 test("calls beyond what a runtime takes on one connection go on others, which end when they are not needed", async () => {
   server.updateSettings({ maxConcurrentStreams: 2 });
-  expect(await call("one")).toBe("done");
+  expect(await call("first")).toBe("done");
   const waiting: ServerHttp2Stream[] = [];
   answer = (stream) => {
     waiting.push(stream);
-    if (waiting.length === 5) for (const one of waiting) succeed(one);
+    if (waiting.length === 9) for (const one of waiting) succeed(one);
   };
-  const calls = Array.from({ length: 5 }, async (_, index) => await call(String(index)));
-  expect(await Promise.all(calls)).toEqual(Array.from({ length: 5 }, () => "done"));
+  const calls = Array.from({ length: 9 }, async (_, index) => await call(String(index)));
+  expect(await Promise.all(calls)).toEqual(calls.map(() => "done"));
   const isOpen = (session: ServerHttp2Session): boolean => !session.destroyed;
   await poll(
-    () => (sessions.length >= 3 && sessions.filter(isOpen).length === 1) || undefined,
+    () => (sessions.length >= 5 && sessions.filter(isOpen).length === 1) || undefined,
     { what: "one connection is left", limitMs: 5_000, everyMs: 10 },
     never,
   );
