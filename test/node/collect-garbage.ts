@@ -12,7 +12,7 @@ export async function collectGarbage(pid: number, logPath: string, signal: Abort
   process.kill(pid, "SIGUSR1"); // again: no change
   const found = async (): Promise<string | undefined> =>
     [...(await readFile(logPath, "utf8")).matchAll(/^Debugger listening on (ws:\S+)$/gm)].at(-1)?.[1];
-  const url = await poll(found, { what: `where ${pid} can be inspected`, limitMs: 10_000 }, signal);
+  const url = await poll(found, { what: `where ${pid} can be inspected`, limitMs: 60_000 }, signal);
   const socket = new WebSocket(url);
   try {
     await once(socket, "open", { signal });

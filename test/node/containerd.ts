@@ -52,7 +52,7 @@ export async function startContainerd(
       const what = `an answer of containerd (${background.logPath})`;
       await poll(
         async () => ((await answers(socketPath, starting)) ? true : undefined),
-        { what, limitMs: 30_000 },
+        { what, limitMs: 60_000 },
         starting,
       );
     },

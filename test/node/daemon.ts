@@ -70,7 +70,7 @@ export async function killDaemon(layout: NodeLayout, signal: AbortSignal): Promi
   process.kill(pid, "SIGKILL");
   await poll(
     async () => ((await isGone(pid)) ? true : undefined),
-    { what: "end of the daemon", limitMs: 10_000, everyMs: 10 },
+    { what: "end of the daemon", limitMs: 60_000, everyMs: 10 },
     signal,
   );
 }

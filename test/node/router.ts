@@ -54,7 +54,7 @@ export async function startRouterProcess(
       const ask = async (): Promise<unknown> => await cri.runtime.version({ version: "v1" }, starting);
       await poll(
         ask,
-        { what: `an answer of the router (${background.logPath})`, limitMs: 20_000, everyMs: 20 },
+        { what: `an answer of the router (${background.logPath})`, limitMs: 60_000, everyMs: 20 },
         starting,
       );
     },

@@ -32,6 +32,8 @@ export interface TestNode extends AsyncDisposable {
   /** SIGTERM, waits for the end. */
   stop(signal: AbortSignal): Promise<void>;
   start(signal: AbortSignal): Promise<void>;
+  /** Starts it if it does not run: a test that failed may have left it killed for the next one, and for its own retry. */
+  revive(signal: AbortSignal): Promise<void>;
   /** As `start`, of the daemon in another checkout. */
   startFrom(checkoutPath: string, signal: AbortSignal): Promise<void>;
   /** crictl against this node. @throws when it is not built, see `make setup`. */
@@ -63,7 +65,7 @@ export async function startTestNode(options: TestNodeOptions, signal: AbortSigna
     await startDaemon({ ...layout, checkoutPath }, own);
     // The client's own connection comes back a moment later.
     const ask = async (): Promise<unknown> => await cri.runtime.version({ version: "v1" }, own);
-    await poll(ask, { what: "an answer of the restarted daemon", limitMs: 10_000 }, own);
+    await poll(ask, { what: "an answer of the restarted daemon", limitMs: 60_000 }, own);
   };
 
   return {
@@ -81,6 +83,9 @@ export async function startTestNode(options: TestNodeOptions, signal: AbortSigna
     kill: (own) => killDaemon(layout, own),
     stop: (own) => stopDaemon(layout, own),
     start: async (own) => await startFrom(REPO_PATH, own),
+    revive: async (own) => {
+      if ((await daemonPid(layout)) === undefined) await startFrom(REPO_PATH, own);
+    },
     startFrom,
     crictl: async (args, own) => {
       const file = join(REPO_PATH, ".cache/bin/crictl");

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ContainerState } from "../../../src/gen/runtime.ts";
 import { answers } from "../../node/daemon.ts";
 import { REPO_PATH } from "../../node/layout.ts";
@@ -30,6 +30,7 @@ beforeAll(async () => {
   node = await startTestNode({}, suite);
 });
 afterAll(async () => await node[Symbol.asyncDispose]());
+beforeEach(async () => await node.revive(suite));
 
 describe("a guest that counts on its console", () => {
   let pod: VmPod;
@@ -71,6 +72,11 @@ describe("a guest that counts on its console", () => {
     const before = lastCount(await pod.log());
     await flood();
     await after(DOWNTIME_MS, undefined, { signal: suite });
+    await poll(
+      async () => (await lastPrinted()) > before + 500 || undefined, // by then, unless the guest has no processor
+      { what: "a flood", limitMs: BOOT_LIMIT_MS },
+      suite,
+    );
     await calm();
     expect(lastCount(await pod.log())).toBe(before);
     await node.start(suite);
@@ -87,13 +93,17 @@ describe("a guest that counts on its console", () => {
       stdio: "ignore",
     });
     const ended = exitOf(child);
-    await poll(
-      async () => (await answers(node.layout, suite)) || undefined,
-      { what: "the daemon", limitMs: 60_000 },
-      suite,
-    );
-    child.kill("SIGTERM");
-    expect(await ended).toBe(0);
+    try {
+      await poll(
+        async () => (await answers(node.layout, suite)) || undefined,
+        { what: "the daemon", limitMs: 60_000 },
+        suite,
+      );
+      child.kill("SIGTERM");
+      expect(await ended).toBe(0);
+    } finally {
+      child.kill("SIGKILL");
+    }
     expect(await qemuPid(pod.containerId)).toBe(qemu);
     await node.start(suite);
     expect(await identity()).toEqual(before);
@@ -158,11 +168,15 @@ describe("a guest that counts on its console", () => {
     await pod.remove(suite);
   });
 
-  /** The console file's last line is the log's last line. */
-  async function untilLogHasAll(): Promise<void> {
+  async function lastPrinted(): Promise<number> {
     const { podId, containerId } = pod;
     const path = join(node.layout.stateFolderPath, "pods", podId, "machines", containerId, "console.log");
-    const printed = lastCount((await readFile(path)).subarray(-4096).toString("latin1"));
+    return lastCount((await readFile(path)).subarray(-4096).toString("latin1"));
+  }
+
+  /** The console file's last line is the log's last line. */
+  async function untilLogHasAll(): Promise<void> {
+    const printed = await lastPrinted();
     expect(printed).toBeGreaterThan(0);
     await poll(
       async () => (lastCount(await pod.log()) >= printed ? true : undefined),

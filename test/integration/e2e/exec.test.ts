@@ -3,7 +3,7 @@
 import { mkdtempDisposable, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ExecSyncResponse } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { TRANSPORTS, type Transport } from "../../fakes/command-client.ts";
@@ -23,6 +23,7 @@ const WAIT = (what: string) => ({ what, limitMs: BOOT_LIMIT_MS });
 let node: TestNode;
 beforeAll(async () => void (node = await startTestNode({}, suite)), BOOT_LIMIT_MS);
 afterAll(async () => await node[Symbol.asyncDispose](), BOOT_LIMIT_MS);
+beforeEach(async () => await node.revive(suite));
 
 async function execSync(pod: VmPod, cmd: string[], timeoutSeconds = 60): Promise<ExecSyncResponse> {
   return await node.cri.runtime.execSync(

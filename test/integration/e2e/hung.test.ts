@@ -14,10 +14,13 @@ const isFull = process.env["FULL"] === "1";
 const HUNG_MS = isFull ? 120_000 : 6_000;
 const EVERY_MS = isFull ? 1_000 : 50;
 const PODS = 7;
-const TEST_LIMIT_MS = 3 * HUNG_MS + 120_000;
-const suite = AbortSignal.timeout(3 * TEST_LIMIT_MS);
+
 /** Below that the machine's other work is what is measured; a list that waits for what hangs takes seconds. */
 const FLOOR_MS = isFull ? 10 : 125;
+/** What hangs holds up the lists of every look; a busy machine those of one or two. */
+const LOOKS = isFull ? 1 : 4;
+const TEST_LIMIT_MS = (LOOKS + 2) * HUNG_MS + 120_000;
+const suite = AbortSignal.timeout(3 * TEST_LIMIT_MS);
 
 let libvirtd: PrivateLibvirtd;
 let node: TestNode;
@@ -60,9 +63,11 @@ async function expectNothingNoticed(pidsOf: () => readonly number[]): Promise<vo
   const pids = pidsOf();
   for (const pid of pids) process.kill(pid, "SIGSTOP");
   try {
-    const meanwhile = await look();
+    const limitMs = 2 * Math.max(FLOOR_MS, before.p99Ms);
+    let meanwhile = await look();
+    for (let looks = 1; looks < LOOKS && meanwhile.p99Ms >= limitMs; looks++) meanwhile = await look();
     expect(meanwhile.told).toEqual(before.told);
-    expect(meanwhile.p99Ms, `p99 before: ${before.p99Ms} ms`).toBeLessThan(2 * Math.max(FLOOR_MS, before.p99Ms));
+    expect(meanwhile.p99Ms, `p99 before: ${before.p99Ms} ms`).toBeLessThan(limitMs);
     process.stdout.write(
       `lists: p99 ${before.p99Ms} ms before, ${meanwhile.p99Ms} ms in ${HUNG_MS / 1000} s of hanging\n`,
     );

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { ImageSpec, ListImagesRequest } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { WebServer } from "../../fakes/web-server.ts";
@@ -33,6 +33,7 @@ afterAll(async () => {
   await node[Symbol.asyncDispose]();
   await server[Symbol.asyncDispose]();
 });
+beforeEach(async () => await node.revive(suite));
 
 const blobsPath = (): string => join(node.layout.stateFolderPath, "images/blobs/sha256");
 const spec = (): ImageSpec => ImageSpec.fromPartial({ image });

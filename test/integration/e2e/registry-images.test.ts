@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
 import { status } from "@grpc/grpc-js";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { AuthConfig, ImageSpec } from "../../../src/gen/runtime.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { qcow2 } from "../../fakes/disk-image.ts";
@@ -55,6 +55,7 @@ beforeAll(async () => {
 }, 300_000);
 
 afterAll(async () => parts.disposeAsync(), 120_000);
+beforeEach(async () => await node.revive(suite));
 
 const statusOf = async (name: string) => {
   const image = ImageSpec.fromPartial({ image: name });

@@ -1,6 +1,6 @@
 // Every way in which a machine can end, and what the kubelet is told of it.
 
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ContainerState } from "../../../src/gen/runtime.ts";
 import { output } from "../../node/command.ts";
 import { poll } from "../../node/poll.ts";
@@ -41,6 +41,7 @@ describe("the end of a machine", () => {
     node = await startTestNode({}, suite);
   });
   afterAll(async () => await node[Symbol.asyncDispose]());
+  beforeEach(async () => await node.revive(suite));
 
   const start = async (name: string, userData = "", options: VmPodOptions = {}): Promise<VmPod> => {
     const annotations = userData === "" ? {} : { "vmlet.dev/user-data": userData };

@@ -1,7 +1,7 @@
 // Attach and port-forward on a real VM, by crictl: Go's own clients of SPDY and of WebSocket.
 
 import { existsSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { run } from "../../../src/lib/spawn.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
@@ -24,6 +24,7 @@ describe.skipIf(whyNoCrictl !== undefined)(`streams by crictl (${whyNoCrictl ?? 
     await httpGet(`http://${await pod.ip(suite)}/`, suite);
   }, 300_000);
   afterAll(async () => await node[Symbol.asyncDispose]());
+  beforeEach(async () => await node.revive(suite));
 
   const attach = (transport: string, ...flags: string[]) =>
     startCrictl(node, ["attach", "--transport", transport, ...flags, pod.containerId]);
