@@ -19,6 +19,8 @@ export class RangeServer {
   /** Of the file: the connection that comes there breaks. */
   cutAtBytes: number | undefined;
   sentBytes = 0;
+  /** Told after each piece, before the next one goes. */
+  onSent: ((sentBytes: number) => void) | undefined;
   /** Range headers, in order. */
   readonly asked: (string | undefined)[] = [];
 
@@ -63,7 +65,9 @@ export class RangeServer {
       const piece = bytes.subarray(at, Math.min(at + PIECE_BYTES, to));
       this.sentBytes += piece.length;
       if (bytesPerSecond !== undefined) await wait((piece.length / bytesPerSecond) * 1000);
-      if (!response.write(piece)) await drained(response);
+      const isTaken = response.write(piece);
+      this.onSent?.(this.sentBytes);
+      if (!isTaken) await drained(response);
       if (response.destroyed) return;
     }
     response.end();

@@ -12,6 +12,8 @@ import { refusalOf, traces } from "./refusals.ts";
 import { podConfigOf } from "./vm-pod.ts";
 
 const suite = AbortSignal.timeout(300_000);
+/** The good plugins have no more than those that hang: a busy machine may hold them up for seconds. */
+const PLUGIN_LIMIT_MS = 8_000;
 const folderPath = `/run/vmlet-plugins-${process.pid}`;
 const callsPath = join(folderPath, "calls");
 let node: TestNode;
@@ -20,7 +22,7 @@ let before: string[] = [];
 
 beforeAll(async () => {
   await mkdir(folderPath);
-  const cni = { binFolderPaths: [folderPath, "/opt/cni/bin", "/usr/lib/cni"], pluginLimitMs: 2000 };
+  const cni = { binFolderPaths: [folderPath, "/opt/cni/bin", "/usr/lib/cni"], pluginLimitMs: PLUGIN_LIMIT_MS };
   node = await startTestNode({ config: { cni } }, suite);
   good = await readFile(configPath(), "utf8");
   await run("warm-up").then(remove); // makes the bridge and the folders that stay
@@ -72,7 +74,7 @@ test.each([
   ["is killed", "kill -9 $$", /last: ADD ended with signal SIGKILL/],
   ["prints garbage", "echo '<html>502</html>'; exit 0", /last: ADD printed what is not a CNI result/],
   ["prints nothing", "exit 0", /last: ADD printed what is not a CNI result/],
-  ["prints for ever", "exec yes", /last: ADD (printed more than 1048576 bytes|ran past 2000 ms)/],
+  ["prints for ever", "exec yes", /last: ADD (printed more than 1048576 bytes|ran past 8000 ms)/],
   [
     "gives an address that is none",
     `echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.1/24; reboot"}]}'; exit 0`,
@@ -84,8 +86,8 @@ test.each([
     `printf '{"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "x", "mac": "02:00:00:00:00:01\\\\nlink delete lo"}]}'; exit 0`,
     /last: .*must be a MAC address/,
   ],
-  ["hangs", "exec sleep 1000", /last: ADD ran past 2000 ms and was killed/],
-  ["leaves a child that holds its pipes", "sleep 1000 & sleep 1000", /last: ADD ran past 2000 ms and was killed/],
+  ["hangs", "exec sleep 1000", /last: ADD ran past 8000 ms and was killed/],
+  ["leaves a child that holds its pipes", "sleep 1000 & sleep 1000", /last: ADD ran past 8000 ms and was killed/],
   [
     "floods its error output",
     "head -c 5000000 /dev/zero | tr '\\0' 'e' >&2; exit 1",
@@ -151,12 +153,12 @@ test("a caller that goes away while a plugin hangs leaves nothing, and the next 
   const gone = new AbortController();
   const request = { config: podConfigOf(node, "gone"), runtimeHandler: "vmlet" };
   const call = node.cri.runtime.runPodSandbox(request, gone.signal).catch((error: unknown) => error);
-  await poll(async () => ((await calls()).length > 0 ? true : undefined), { what: "ADD", limitMs: 10_000 }, suite);
+  await poll(async () => ((await calls()).length > 0 ? true : undefined), { what: "ADD", limitMs: 60_000 }, suite);
   gone.abort();
   await call;
   await poll(
     async () => ((await traces(node, suite)).join() === before.join() ? true : undefined),
-    { what: "clean node", limitMs: 30_000 },
+    { what: "clean node", limitMs: 60_000 },
     suite,
   );
   await writeFile(configPath(), good);

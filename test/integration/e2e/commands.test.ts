@@ -152,7 +152,7 @@ test("Ctrl-C ends the waiting with 130, says so, and leaves no pull behind", asy
   expect(text).not.toContain("    at "); // no stack
   await poll(
     async () => ((await pulls()).length === 0 ? true : undefined),
-    { what: "its end", limitMs: 10_000 },
+    { what: "its end", limitMs: 30_000 },
     suite,
   );
 });

@@ -14,7 +14,6 @@ const isFull = process.env["FULL"] === "1";
 const HUNG_MS = isFull ? 120_000 : 6_000;
 const EVERY_MS = isFull ? 1_000 : 50;
 const PODS = 7;
-
 /** Below that the machine's other work is what is measured; a list that waits for what hangs takes seconds. */
 const FLOOR_MS = isFull ? 10 : 125;
 /** What hangs holds up the lists of every look; a busy machine those of one or two. */

@@ -1,7 +1,7 @@
 // libvirtd goes away and comes back: no VM notices, calls wait for it, and what happens afterwards or meanwhile is heard.
 
 import { connect } from "node:net";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { ContainerState } from "../../../src/gen/runtime.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
@@ -23,8 +23,9 @@ beforeAll(async () => {
   libvirtd = await PrivateLibvirtd.start();
   node = await startTestNode({ config: { libvirt: { socketPath: libvirtd.socketPath } } }, suite);
 });
+beforeEach(async () => await libvirtd.startDaemon()); // runs already, unless a test failed half-way
 afterAll(async () => {
-  await libvirtd.startDaemon().catch(() => {}); // runs already, unless a test failed half-way
+  await libvirtd.startDaemon().catch(() => {});
   await node[Symbol.asyncDispose]();
   await libvirtd[Symbol.asyncDispose]();
 });

@@ -57,7 +57,7 @@ test("200 commands and 50 forwarded ports at once each get their own, and nothin
     const { descriptors, guestProcesses } = await held();
     return (descriptors <= before.descriptors && guestProcesses <= before.guestProcesses) || undefined;
   };
-  await poll(left, { what: `no more than ${JSON.stringify(before)}`, limitMs: 30_000, everyMs: 500 }, suite);
+  await poll(left, { what: `no more than ${JSON.stringify(before)}`, limitMs: 90_000, everyMs: 500 }, suite);
 });
 
 /** What sessions may leave behind: descriptors of both processes, and processes of the guest. */

@@ -79,9 +79,10 @@ describe("the end of a machine", () => {
   test("a deaf guest is destroyed at the end of its grace period: 137, Error", { timeout: TEST_LIMIT_MS }, async () => {
     const pod = await start("deaf", "#!/bin/sh\ntouch /run/tiny/deaf\n");
     await pod.says("tiny: ready", suite);
-    const stopping = pod.stop(10, suite);
+    const stopping = pod.stop(BOOT_LIMIT_MS / 1_000, suite); // a guest on a busy machine takes its time to hear
     await pod.says("tiny: asked to power off, but deaf", suite);
     expect((await pod.status(suite)).state).toBe(ContainerState.CONTAINER_RUNNING);
+    await pod.stop(3, suite); // a second call may shorten it
     await stopping;
     expect(await pod.status(suite)).toMatchObject({
       state: ContainerState.CONTAINER_EXITED,

@@ -26,7 +26,7 @@ async function qemuImg(...args: readonly string[]): Promise<string> {
 
 /** qemu-img times its own key derivation, and gives up ("Unable to get accurate CPU usage") where the kernel's clock ticks badly. */
 async function onceItsClockTicks(make: () => Promise<string>): Promise<void> {
-  await poll(async () => (await make()) || "made", { what: "a LUKS volume", limitMs: 10_000 }, signal);
+  await poll(async () => (await make()) || "made", { what: "a LUKS volume", limitMs: 60_000 }, signal);
 }
 
 async function look(path: string, use = limits): Promise<Verdict> {

@@ -82,8 +82,14 @@ export class Nginx implements AsyncDisposable {
     return `${this.#scheme}://127.0.0.1:${this.#port}/${manner}/${file}`;
   }
 
+  get #readyUrl(): string {
+    return `${this.#scheme}://127.0.0.1:${this.#port}/ready`;
+  }
+
   /** Those that have ended, in the order of their ends. */
   async requests(): Promise<readonly NginxRequest[]> {
+    // Whoever has its last byte may be here before the line in the log is. Its one worker does one thing after the other.
+    await tool("curl", ["-skf", "-o", "/dev/null", this.#readyUrl], AbortSignal.timeout(60_000)).catch(() => "");
     const lines = (await readFile(join(this.#folderPath, "log"), "utf8")).split("\n").filter((line) => line !== "");
     return lines.map((line) => {
       const [path = "", status, sentBytes, range = ""] = line.split(" ");
@@ -117,12 +123,11 @@ export class Nginx implements AsyncDisposable {
   }
 
   async #answers(signal: AbortSignal): Promise<void> {
-    const url = `${this.#scheme}://127.0.0.1:${this.#port}/ready`;
     const ask = async () => {
       if (this.#process.exitCode !== null) throw new Error("nginx ended at once");
-      return tool("curl", ["-skf", "-o", "/dev/null", url], signal);
+      return tool("curl", ["-skf", "-o", "/dev/null", this.#readyUrl], signal);
     };
-    await poll(ask, { what: "an answer of nginx", limitMs: 10_000, everyMs: 20 }, signal);
+    await poll(ask, { what: "an answer of nginx", limitMs: 60_000, everyMs: 20 }, signal);
   }
 }
 

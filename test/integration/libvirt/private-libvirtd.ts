@@ -79,8 +79,9 @@ export class PrivateLibvirtd implements AsyncDisposable {
     return join(this.folderPath, "run/qemu");
   }
 
-  /** Resolves when it listens. */
+  /** Resolves when it listens; one that runs already stays. */
   async startDaemon(): Promise<void> {
+    if (this.#isRunning) return;
     const args = [
       `--mount=/proc/${this.#holder.pid}/ns/mnt`,
       "/usr/sbin/libvirtd",
@@ -96,12 +97,16 @@ export class PrivateLibvirtd implements AsyncDisposable {
   }
 
   async stopDaemon(signalName: NodeJS.Signals = "SIGTERM"): Promise<void> {
-    const daemon = this.#daemon;
+    const daemon = this.#isRunning ? this.#daemon : undefined;
     this.#daemon = undefined;
-    if (daemon === undefined || daemon.exitCode !== null) return;
+    if (daemon === undefined) return;
     const ended = new Promise((resolve) => daemon.once("exit", resolve));
     daemon.kill(signalName);
     await ended;
+  }
+
+  get #isRunning(): boolean {
+    return this.#daemon !== undefined && this.#daemon.exitCode === null && this.#daemon.signalCode === null;
   }
 
   /** libvirtd's own process, to stop and continue it. */

@@ -64,7 +64,7 @@ export class StandInGuest implements AsyncDisposable {
       "-q",
       "-f",
       "-t",
-      "4",
+      "20",
       "-T",
       "1",
       ...asked,

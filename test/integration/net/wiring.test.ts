@@ -107,6 +107,7 @@ test("wiring again brings back a filter and a DHCP server that were lost", async
   const { filters, pid } = await pod.sight();
   await pod.sh("tc", "filter", "del", "dev", "eth0", "ingress");
   process.kill(pid, "SIGKILL");
+  await expect.poll(() => existsSync(`/proc/${pid}/exe`)).toBe(false);
   await pod.wiring.wire(pod.request, soon());
   const after = await pod.sight();
   expect(after.filters).toEqual(filters);
