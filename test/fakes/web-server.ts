@@ -72,6 +72,30 @@ export class WebServer implements AsyncDisposable {
     return { letGo: () => resolve() };
   }
 
+  /** As `serve`, in so many pieces: each but the first comes after a `next`. */
+  serveInPieces(path: string, bytes: Uint8Array, pieces: number): { readonly next: () => void } {
+    const pieceBytes = Math.ceil(bytes.length / pieces);
+    const senders = new Set<() => void>();
+    let allowed = 1;
+    this.on(path, (_request, response) => {
+      response.setHeader("content-length", bytes.length);
+      let sent = 0;
+      const send = (): void => {
+        for (; sent < allowed; sent++) response.write(bytes.subarray(sent * pieceBytes, (sent + 1) * pieceBytes));
+        if (sent < pieces) return;
+        senders.delete(send);
+        response.end();
+      };
+      senders.add(send);
+      send();
+    });
+    const next = (): void => {
+      allowed = Math.min(allowed + 1, pieces);
+      for (const send of senders) send();
+    };
+    return { next };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());

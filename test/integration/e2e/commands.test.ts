@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { PullImageRequest } from "../../../src/gen/runtime.ts";
 import { type Finished, run } from "../../../src/lib/spawn.ts";
-import { RangeServer } from "../../fakes/range-server.ts";
 import { WebServer } from "../../fakes/web-server.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { scrape } from "../../node/metrics.ts";
@@ -17,7 +16,8 @@ import { VmPod } from "./vm-pod.ts";
 
 const suite = AbortSignal.timeout(300_000);
 const VMLET = join(REPO_PATH, "bin/vmlet");
-const MIB = 1024 * 1024;
+/** Of an image that comes bit by bit: there is something to be seen of it between any two. */
+const PIECES = 4;
 
 let node: TestNode;
 let server: WebServer;
@@ -39,29 +39,46 @@ async function vmlet(...args: string[]): Promise<{ exitCode: number | null; stdo
   return { exitCode: done.exitCode, stdout: done.stdout.toString("utf8"), stderr: done.stderr };
 }
 
-/** On a pseudo-terminal of its own; what is written to `stdin` is typed there. */
-function onTerminal(...args: string[]): {
-  typed: (keys: string) => void;
-  ended: Promise<{ code: number; text: string }>;
-} {
-  const command = ["stty cols 100 &&", VMLET, ...argv(...args)].join(" "); // no word of it has a space
-  const child = spawn("script", ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "inherit"], signal: suite });
-  let text = "";
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => void (text += chunk));
-  const ended = once(child, "close").then(([code]) => ({ code: code as number, text }));
-  return { typed: (keys) => void child.stdin.write(keys), ended };
+interface Shown extends Disposable {
+  type(keys: string): void;
+  readonly ended: Promise<{ code: number; text: string; errors: string }>;
 }
 
-/** A name behind which the image comes slowly. */
-function slowly(path: string, bytesPerSecond: number): string {
-  RangeServer.on(server, path, { bytes: tiny, headers: { etag: `"${path}"` }, bytesPerSecond });
-  return server.nameOf(path);
+/** @param onText Told all that is on its standard output so far. */
+function start(file: string, args: readonly string[], onText: (text: string) => void): Shown {
+  const child = spawn(file, args, { signal: suite });
+  let [text, errors] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => onText((text += chunk)));
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => void (errors += chunk));
+  const ended = once(child, "close").then(([code]) => ({ code: code as number, text, errors }));
+  ended.catch(() => {}); // a test that failed does not wait for it
+  return { type: (keys) => void child.stdin.write(keys), ended, [Symbol.dispose]: () => void child.kill("SIGKILL") };
+}
+
+/** On a pseudo-terminal of its own; disposing it takes that away. */
+function onTerminal(args: readonly string[], onText: (text: string) => void = () => {}): Shown {
+  const command = ["stty cols 100 &&", VMLET, ...argv(...args)].join(" "); // no word of it has a space
+  return start("script", ["-qec", command, "/dev/null"], onText);
+}
+
+/** A name behind which the image comes as far as it was seen: another piece when there is one more of `seen` in the text. */
+function asSeen(path: string, seen: RegExp): { readonly name: string; readonly onText: (text: string) => void } {
+  const { next } = server.serveInPieces(path, tiny, PIECES);
+  let times = 0;
+  const onText = (text: string): void => {
+    const now = new Set(text.match(seen)).size;
+    if (now > times) next();
+    times = now;
+  };
+  return { name: server.nameOf(path), onText };
 }
 
 test("pull --json tells progress that only grows, and ends with the image that CRI then lists", async () => {
-  const { exitCode, stdout, stderr } = await vmlet("pull", "--json", slowly("/json.qcow2", 6 * MIB));
-  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-  const told = stdout
+  const { name, onText } = asSeen("/json.qcow2", /"receivedBytes":[1-9]\d*/g);
+  using pulling = start(VMLET, argv("pull", "--json", name), onText);
+  const { code, text, errors } = await pulling.ended;
+  expect({ code, errors }).toEqual({ code: 0, errors: "" });
+  const told = text
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line));
@@ -76,6 +93,7 @@ test("pull --json tells progress that only grows, and ends with the image that C
 
 test("a pull that CRI began is in vmlet images while it is under way, and its image afterwards", async () => {
   const { letGo } = server.serveHeldBack("/kubelet.qcow2", tiny);
+  using _always = { [Symbol.dispose]: letGo }; // others wait behind it
   const name = server.nameOf("/kubelet.qcow2");
   const pulling = node.cri.image.pullImage(PullImageRequest.fromPartial({ image: { image: name } }), suite);
   const [seen] = await poll(
@@ -107,6 +125,7 @@ test("a pull that CRI began is in vmlet images while it is under way, and its im
 
 test("one download more than the node allows at a time is waiting in vmlet images, and may be given up", async () => {
   const { letGo } = server.serveHeldBack("/first.qcow2", tiny);
+  using _always = { [Symbol.dispose]: letGo }; // others wait behind it
   const request = PullImageRequest.fromPartial({ image: { image: server.nameOf("/first.qcow2") } });
   const first = node.cri.image.pullImage(request, suite);
   const phases = async (): Promise<string> => {
@@ -116,11 +135,11 @@ test("one download more than the node allows at a time is waiting in vmlet image
   const until = async (what: string): Promise<true> =>
     poll(async () => (await phases()) === what || undefined, { what, limitMs: 30_000 }, suite);
   await until("receiving");
-  const second = onTerminal("pull", server.nameOf("/second.qcow2"));
+  using second = onTerminal(["pull", server.nameOf("/second.qcow2")]);
   await until("receiving,waiting");
   expect((await vmlet("images")).stdout).toMatch(/second\.qcow2:latest +waiting +0 B/);
   expect((await scrape(node, suite)).get("vmlet_image_pulls_waiting")).toBe(1);
-  second.typed("\u0003");
+  second.type("\u0003");
   expect((await second.ended).code).toBe(130);
   await until("receiving");
   letGo();
@@ -128,11 +147,14 @@ test("one download more than the node allows at a time is waiting in vmlet image
   expect(server.requests).not.toContain("/second.qcow2");
 });
 
+const BAR = /\[(=* *)\] (?:[\d.]+ [kM]?B of [\d.]+ MB|checking)/g;
+
 test("on a terminal a bar moves to its end", async () => {
-  const name = slowly("/bar.qcow2", 6 * MIB);
-  const { code, text } = await onTerminal("pull", name).ended;
+  const { name, onText } = asSeen("/bar.qcow2", BAR);
+  using terminal = onTerminal(["pull", name], onText);
+  const { code, text } = await terminal.ended;
   expect(code).toBe(0);
-  const drawn = [...text.matchAll(/\[(=* *)\] (?:[\d.]+ [kM]?B of [\d.]+ MB|checking)/g)].map(([, bar = ""]) => bar);
+  const drawn = [...text.matchAll(BAR)].map(([, bar = ""]) => bar);
   const filled = drawn.map((bar) => bar.trimEnd().length);
   expect(filled.length).toBeGreaterThan(2);
   expect(filled).toEqual(filled.toSorted((one, other) => one - other));
@@ -142,10 +164,10 @@ test("on a terminal a bar moves to its end", async () => {
 
 test("Ctrl-C ends the waiting with 130, says so, and leaves no pull behind", async () => {
   server.serveHeldBack("/never.qcow2", tiny);
-  const terminal = onTerminal("pull", server.nameOf("/never.qcow2"));
+  using terminal = onTerminal(["pull", server.nameOf("/never.qcow2")]);
   const pulls = async (): Promise<unknown[]> => JSON.parse((await vmlet("images", "--json")).stdout).pulls;
   await poll(async () => ((await pulls()).length > 0 ? true : undefined), { what: "the pull", limitMs: 30_000 }, suite);
-  terminal.typed("\u0003");
+  terminal.type("\u0003");
   const { code, text } = await terminal.ended;
   expect(code).toBe(130);
   expect(text).toContain("no longer waiting; the download ends unless somebody else waits for it");
