@@ -82,7 +82,7 @@ describe.skipIf(whyNoCrictl !== undefined)(`streams by crictl (${whyNoCrictl ?? 
   test("port-forward to a port on which the guest does not listen says so", async () => {
     await using forward = startCrictl(node, ["port-forward", pod.podId, "0:4"]);
     const port = await forwardedPort(forward);
-    await run("/usr/bin/curl", ["-s", "-m", "5", `http://127.0.0.1:${port}/`], {}, suite);
+    await run("/usr/bin/curl", ["-s", "-m", "60", `http://127.0.0.1:${port}/`], {}, suite);
     await forward.shows("connection refused");
   });
 

@@ -330,9 +330,14 @@ describe("while the machines' runtime", () => {
     const machine = await runPod("vmlet");
     const { promise, resolve } = Promise.withResolvers<void>();
     site.machines.hang = promise;
-    const startedAtMs = performance.now();
-    for (let times = 0; times < 10; times++) expect(await listPods()).toEqual([machine]);
-    expect(performance.now() - startedAtMs).toBeLessThan(2_000); // ten times the limit would be that
+    const tookMs: number[] = [];
+    for (let times = 0; times < 10; times++) {
+      const startedAtMs = performance.now();
+      expect(await listPods()).toEqual([machine]);
+      tookMs.push(performance.now() - startedAtMs);
+    }
+    // 200 ms is the limit; a busy machine may take as long once or twice.
+    expect(tookMs.filter((ms) => ms >= 200).length, String(tookMs)).toBeLessThan(tookMs.length / 2);
     site.machines.hang = undefined;
     resolve();
     site.machines.pods.clear();
