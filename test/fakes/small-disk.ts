@@ -22,6 +22,6 @@ export async function mountSmallDisk(sizeBytes: number, options = "nodev"): Prom
 }
 
 async function runOrThrow(file: string, args: readonly string[]): Promise<void> {
-  const done = await run(file, args, {}, AbortSignal.timeout(10_000));
+  const done = await run(file, args, {}, AbortSignal.timeout(60_000));
   if (done.exitCode !== 0) throw new Error(`${file} ${args.join(" ")}: ${done.stderr}`);
 }

@@ -7,6 +7,7 @@ import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { ListPodSandboxRequest, StatusRequest } from "../../../src/gen/runtime.ts";
 import { poll } from "../../node/poll.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { refusalOf, traces } from "./refusals.ts";
 import { podConfigOf } from "./vm-pod.ts";
@@ -33,7 +34,8 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await writeFile(configPath(), good);
-  await rm(callsPath, { force: true });
+  for (const path of [callsPath, join(folderPath, "broken")]) await rm(path, { force: true });
+  await removePods(node.layout, suite); // of tests that failed
   before = await traces(node, suite);
 });
 

@@ -11,6 +11,7 @@ import { WebServer } from "../../fakes/web-server.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { scrape } from "../../node/metrics.ts";
 import { poll } from "../../node/poll.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { VmPod } from "./vm-pod.ts";
 
@@ -189,6 +190,7 @@ test("what cannot be pulled is one line on stderr and 1", async () => {
 });
 
 test("ps shows the machine with its pod, address and domain; version shows both", async () => {
+  await removePods(node.layout, suite); // of a try that failed
   const pod = await VmPod.create(node, { name: "shown" }, suite);
   const ip = await pod.ip(suite);
   const short = pod.containerId.slice(0, 12);

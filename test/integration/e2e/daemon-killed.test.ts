@@ -11,6 +11,7 @@ import { answers } from "../../node/daemon.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { poll } from "../../node/poll.ts";
 import { pidOf } from "../../node/process.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { startInGuest, untilAgentAnswers } from "./guest-agent.ts";
 import { qemuPid, qemuPids } from "./qemu-process.ts";
@@ -212,6 +213,7 @@ test("a guest that ends while no daemon runs: its status and last words are ther
 });
 
 describe("killed in the middle of a call, which the kubelet then repeats", () => {
+  beforeEach(async () => void (await removePods(node.layout, suite))); // of tests that failed
   test.each([5, 40, 120, 300])("CreateContainer, after %i ms", { timeout: TEST_LIMIT_MS }, async (delayMs) => {
     const pod = await VmPod.run(node, { name: `create-${delayMs}` }, suite);
     await killedDuring(pod.createContainer(pod.containerConfig, suite), delayMs);

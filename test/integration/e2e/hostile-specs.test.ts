@@ -4,10 +4,11 @@
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { status } from "@grpc/grpc-js";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ContainerState, ImageSpec, NamespaceMode, Protocol } from "../../../src/gen/runtime.ts";
 import { qcow2 } from "../../fakes/disk-image.ts";
 import { output } from "../../node/command.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { expectRefused, refusalOf } from "./refusals.ts";
 import { containerConfigOf, podConfigOf, VmPod, type VmPodOptions } from "./vm-pod.ts";
@@ -24,6 +25,7 @@ beforeAll(async () => {
   await node.cri.image.pullImage(request, suite);
 });
 afterAll(async () => await node[Symbol.asyncDispose]());
+beforeEach(async () => void (await removePods(node.layout, suite))); // of tests that failed
 
 const HALF_PAIR = `a${"🙂".repeat(5000)}`;
 const namespaces = (options: object): VmPodOptions["pod"] => ({

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { ContainerState } from "../../../src/gen/runtime.ts";
 import { poll } from "../../node/poll.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { PrivateLibvirtd } from "../libvirt/private-libvirtd.ts";
 import { qemuPid } from "./qemu-process.ts";
@@ -77,6 +78,7 @@ test("a guest that powers off after the restart has exited with 0: events still 
 test("a guest that powers off while libvirtd is killed has exited with 0 when it is back", {
   timeout: TEST_LIMIT_MS,
 }, async () => {
+  await removePods(node.layout, suite); // of tests that failed
   pod = await startPod("unseen");
   const staying = await VmPod.start(node, { name: "staying" }, suite);
   const qemu = await qemuPid(staying.containerId);

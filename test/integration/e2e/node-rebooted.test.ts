@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { ContainerState, PodSandboxState } from "../../../src/gen/runtime.ts";
 import { output } from "../../node/command.ts";
 import { poll } from "../../node/poll.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { Foreigners } from "./foreigners.ts";
 import { qemuPid, qemuPids } from "./qemu-process.ts";
@@ -85,6 +86,7 @@ describe("by hand", () => {
   test("virsh undefine ends nothing; virsh destroy after it ends the container, and nothing is left", {
     timeout: TEST_LIMIT_MS,
   }, async () => {
+    await removePods(node.layout, suite); // of tests that failed
     pod = await VmPod.start(node, { name: "undefined" }, suite);
     domain = await pod.domain(suite);
     await virsh(["undefine", domain], suite);
@@ -129,6 +131,7 @@ test("records that are lost for a while: the VM goes on and is reported; with th
 test("a record that cannot be read is a pod that is not ready and says why, and goes with all it holds", {
   timeout: TEST_LIMIT_MS,
 }, async () => {
+  await removePods(node.layout, suite); // of tests that failed
   const [broken, beside] = [
     await VmPod.start(node, { name: "broken" }, suite),
     await VmPod.run(node, { name: "beside" }, suite),
@@ -153,6 +156,7 @@ describe("a reboot of the node", () => {
   test("every pod is told as not ready, every container that ran as exited, and no address is kept", {
     timeout: TEST_LIMIT_MS,
   }, async () => {
+    await removePods(node.layout, suite); // of tests that failed
     running = await VmPod.start(node, { name: "before" }, suite);
     created = await VmPod.create(node, { name: "unstarted" }, suite);
     await node.kill(suite);

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { ContainerState } from "../../../src/gen/runtime.ts";
 import { output } from "../../node/command.ts";
 import { poll } from "../../node/poll.ts";
+import { removePods } from "../../node/teardown.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { untilAgentAnswers } from "./guest-agent.ts";
 import { qemuPid } from "./qemu-process.ts";
@@ -146,6 +147,7 @@ describe("the end of a machine", () => {
     let exitedId = "";
 
     test("virsh destroy: 137, Error", { timeout: TEST_LIMIT_MS }, async () => {
+      await removePods(node.layout, suite); // of tests that failed: nothing is to be left at the end
       pod = await start("phoenix", REBOOT_ONCE);
       exitedId = pod.containerId;
       domain = await pod.domain(suite);
