@@ -13,6 +13,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/repo/**/*.test.ts", "test/fuzz/**/*.test.ts"],
           testTimeout: 30_000, // a bound for a machine that is busy with virtual machines, not a target
+          hookTimeout: 30_000,
           expect: expectOptions,
         },
       },

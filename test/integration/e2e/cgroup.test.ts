@@ -8,7 +8,7 @@ import { startTestNode } from "../../node/test-node.ts";
 import { makePodSlice } from "./pod-slice.ts";
 import { VmPod } from "./vm-pod.ts";
 
-const signal = AbortSignal.timeout(240_000);
+const signal = AbortSignal.timeout(500_000); // a second try has some of it, too
 const hasMachined = existsSync("/run/systemd/machine");
 
 test.skipIf(hasMachined)(

@@ -16,7 +16,7 @@ const EXECS = 200;
 const FORWARDS = 50;
 const LANES = 5;
 const LIMIT_MS = 3 * BOOT_LIMIT_MS;
-const suite = AbortSignal.timeout(2 * LIMIT_MS);
+const suite = AbortSignal.timeout(4 * LIMIT_MS);
 const [spdy, webSocket] = [TRANSPORTS[0], TRANSPORTS[2]] as [Transport, Transport];
 const wanted = { stdin: true, stdout: true, stderr: true, tty: false };
 

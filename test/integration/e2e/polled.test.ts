@@ -22,7 +22,7 @@ const WARM_UP_SECONDS = 120;
 const STAGES = 3;
 const MIB = 1 << 20;
 const LIMIT_MS = isFull ? 20 * 60_000 : 240_000;
-const suite = AbortSignal.timeout(LIMIT_MS);
+const suite = AbortSignal.timeout(3 * LIMIT_MS);
 
 let node: TestNode;
 beforeAll(async () => {

@@ -8,7 +8,7 @@ import { startTestNode, type TestNode } from "../../node/test-node.ts";
 import { qemuPid } from "./qemu-process.ts";
 import { BOOT_LIMIT_MS, VmPod, virsh } from "./vm-pod.ts";
 
-const suite = AbortSignal.timeout(2 * BOOT_LIMIT_MS);
+const suite = AbortSignal.timeout(6 * BOOT_LIMIT_MS);
 let node: TestNode;
 beforeAll(async () => void (node = await startTestNode({}, suite)));
 afterAll(async () => await node[Symbol.asyncDispose]());

@@ -17,7 +17,7 @@ const MINUTES = Number(process.env["MINUTES"] ?? (process.env["FULL"] === "1" ? 
 const SEED = Number(process.env["SEED"] ?? 1);
 const PODS = 4;
 const LIMIT_MS = MINUTES * 60_000 + 5 * 60_000;
-const suite = AbortSignal.timeout(LIMIT_MS);
+const suite = AbortSignal.timeout(3 * LIMIT_MS);
 
 let node: TestNode;
 let image = "";

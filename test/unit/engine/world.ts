@@ -36,7 +36,7 @@ const OPTIONS: EngineOptions = {
   hasMachined: false,
 };
 
-export const soon = (): AbortSignal => AbortSignal.timeout(5_000);
+export const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 
 /** What every fake has now; a test reaches in. */
 export class World {
