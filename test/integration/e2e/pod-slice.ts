@@ -22,7 +22,7 @@ export async function makePodSlice(owner: string): Promise<PodSlice> {
   for (const root of roots) {
     for (let depth = 1; depth <= slices.length; depth += 1) {
       const path = join(root, ...slices.slice(0, depth));
-      await mkdir(path);
+      await mkdir(path, { recursive: true }); // a try that failed may have left it
       undo.defer(async () => await rmdir(path));
       // As the kubelet does: a v1 cpuset is empty, and takes nobody, until it is told its CPUs and memory nodes.
       if (!existsSync(join(path, "cpuset.mems")) || root.endsWith("unified")) continue;
