@@ -42,6 +42,8 @@ export interface SshGuestOptions {
   readonly packetBytes?: number;
   /** What its ssh server calls itself. */
   readonly ident?: string;
+  /** By which ways it exchanges keys. */
+  readonly kex?: ssh2.Algorithms["kex"];
 }
 
 export class SshGuest implements AsyncDisposable {
@@ -124,13 +126,15 @@ export class SshGuest implements AsyncDisposable {
       noise,
       packetBytes,
       ident = "guest",
+      kex,
       admits = () => true,
       hostKey = this.#keys.host.privateKey,
     } = this.options;
     if (noise !== undefined) socket.write(noise);
     const ours = ssh2.utils.parseKey(this.#keys.client.publicKey);
     if (ours instanceof Error) throw ours;
-    const server = new ssh2.Server({ hostKeys: [hostKey], ident }, (connection: Connection) => {
+    const algorithms = kex === undefined ? {} : { algorithms: { kex } };
+    const server = new ssh2.Server({ hostKeys: [hostKey], ident, ...algorithms }, (connection: Connection) => {
       connection.on("error", () => {});
       connection.on("authentication", (asked) => {
         const isOurs = asked.method === "publickey" && asked.key.data.equals(ours.getPublicSSH());

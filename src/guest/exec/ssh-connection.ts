@@ -39,6 +39,8 @@ const SILENCE_CHECK_MS = 500;
 const OPTIONS: ConnectConfig = {
   authHandler: ["publickey"],
   algorithms: {
+    // No group that the guest may choose: ssh2 tests its prime, and one of 10,000 bits keeps everybody waiting for a minute.
+    kex: ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256"],
     serverHostKey: ["ssh-ed25519"],
     // All of these are in every OpenSSH since 2014. AES, because processors have it.
     cipher: ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"],

@@ -248,6 +248,14 @@ describe("a guest whose ssh server is out to hurt", () => {
     },
   );
 
+  test.each(["diffie-hellman-group-exchange-sha256", "diffie-hellman-group18-sha512"] as const)(
+    "exchanges keys by %s only, whose numbers would take our time: it is not heeded",
+    async (kex) => {
+      await using at = await served({ kex: [kex] }, IMPATIENT);
+      await expect(at.run(["true"])).rejects.toThrow(/no matching key exchange algorithm/);
+    },
+  );
+
   test("makes our side answer without end and reads nothing: the connection ends", async () => {
     await using at = await served();
     const running = at.exec.run(at.guest.target, { argv: ["sleep", "3944"], isTty: false }, {}, soon());
