@@ -7,6 +7,8 @@ import type { GuestExec, GuestOutput, Guests } from "../../ports/guest-exec.ts";
 const STREAM_CAP_BYTES = 16_000_000;
 /** Both together, so that the kubelet takes the answer: its client's limit is 16 MiB. */
 const ANSWER_CAP_BYTES = (16 << 20) - 4096;
+/** Pieces that are kept as they came. Each takes some 200 bytes beside its own, and a guest may send them one by one. */
+const MAX_LOOSE = 256;
 
 export function captureWith(exec: GuestExec): Guests["capture"] {
   return async (target, command, signal): Promise<GuestOutput> => {
@@ -19,7 +21,8 @@ export function captureWith(exec: GuestExec): Guests["capture"] {
 
 class Kept extends Writable {
   readonly #room: { leftBytes: number };
-  readonly #chunks: Buffer[] = [];
+  readonly #merged: Buffer[] = [];
+  #loose: Buffer[] = [];
   #leftBytes = STREAM_CAP_BYTES;
 
   constructor(room: { leftBytes: number }) {
@@ -29,13 +32,19 @@ class Kept extends Writable {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     const part = chunk.subarray(0, Math.min(this.#leftBytes, this.#room.leftBytes));
-    if (part.length > 0) this.#chunks.push(part);
+    if (part.length > 0) this.#loose.push(part);
+    if (this.#loose.length === MAX_LOOSE) this.#merge();
     this.#leftBytes -= part.length;
     this.#room.leftBytes -= part.length;
     done();
   }
 
   bytes(): Buffer {
-    return Buffer.concat(this.#chunks);
+    return Buffer.concat([...this.#merged, ...this.#loose]);
+  }
+
+  #merge(): void {
+    this.#merged.push(Buffer.concat(this.#loose));
+    this.#loose = [];
   }
 }

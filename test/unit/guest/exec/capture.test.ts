@@ -2,6 +2,7 @@ import type { Writable } from "node:stream";
 import { expect, test } from "vitest";
 import { captureWith } from "../../../../src/guest/exec/capture.ts";
 import type { MachineId } from "../../../../src/model/ids.ts";
+import { heldBytes } from "../../../fakes/held-bytes.ts";
 
 const target = { machineId: "a".repeat(64) as MachineId, way: "auto", user: "root" } as const;
 const soon = (): AbortSignal => AbortSignal.timeout(30_000);
@@ -32,3 +33,20 @@ test.each([
     expect([exitCode, stdout.length, stderr.length]).toEqual([7, keptOut, keptErr]);
   },
 );
+
+test("of an output that comes byte by byte, little more is kept than its bytes", async () => {
+  const pieces = 100_000;
+  let heldMore = Number.NaN;
+  const capture = captureWith({
+    run: async (_target, _command, { stdout }) => {
+      const before = await heldBytes();
+      for (let n = 0; n < pieces; n += 1) stdout?.write(Buffer.of(n % 251));
+      heldMore = (await heldBytes()) - before;
+      stdout?.end();
+      return 0;
+    },
+  });
+  const { stdout } = await capture(target, { argv: ["x"] }, soon());
+  expect(Buffer.from(stdout).equals(Buffer.from(Array.from({ length: pieces }, (_, n) => n % 251)))).toBe(true);
+  expect(heldMore).toBeLessThan(4 << 20);
+});
