@@ -15,6 +15,9 @@ import type { GuestTarget } from "../../src/ports/guest-exec.ts";
 export interface RawProtocol {
   channelData(channelId: number, data: Buffer): void;
   channelClose(channelId: number): void;
+  channelWindowAdjust(channelId: number, bytes: number): void;
+  /** Begins an exchange of keys. */
+  rekey(): void;
   channelOpenConfirm(remoteId: number, localId: number, windowBytes: number, packetBytes: number): void;
   readonly _packetRW: {
     readonly write: { readonly allocStart: number; alloc(bytes: number): Buffer; finalize(packet: Buffer): Buffer };
@@ -91,6 +94,10 @@ export class SshGuest implements AsyncDisposable {
   /** The guest reboots, or its sshd is killed: everything of the connection is gone, and commands go on. */
   dropConnections(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  get isConnected(): boolean {
+    return this.#sockets.size > 0;
   }
 
   /** Said by it, and not taken by the host. */

@@ -32,6 +32,15 @@ const MAX_PIECES = 1_024;
 const MAX_LEFT_OPEN = 1_000;
 /** Every SSH server takes 32 KiB at once. ssh2 would do what one asks for that takes nothing: send it nothing without end. */
 const MIN_PACKET_BYTES = 4 << 10;
+/** What the guest has not taken yet; above it commands' input waits. */
+const BACKLOG_BYTES = 4 << 20;
+/** Said in a minute in which nobody wants anything: beside an answer every ten seconds, what commands that were given up still say. */
+const MAX_IDLE_BYTES = 32 << 20;
+const IDLE_COUNT_MS = 60_000;
+/** Each exchange takes us a millisecond; servers want one an hour or a gigabyte. */
+const MIN_BETWEEN_KEYS_MS = 1_000;
+/** While keys are exchanged nothing else may be sent. */
+const KEYS_LIMIT_MS = 10_000;
 /** A guest that is asked for a session and says nothing at all is not the one any more that let us in. */
 const SILENCE_LIMIT_MS = 10_000;
 const SILENCE_CHECK_MS = 500;
@@ -89,12 +98,25 @@ export class SshConnection {
   readonly #channels = new Set<ClientChannel>();
   /** Of them, those that nobody wants any more. */
   readonly #left = new Set<ClientChannel>();
+  #idle = { sinceMs: 0, bytes: 0 };
+  /** When keys were exchanged last, and since when they are now. */
+  #keysAtMs = performance.now();
+  #keysSinceMs: number | undefined;
+  #exchanged = Promise.withResolvers<void>();
 
   constructor(client: Client, port: SshPort, ended: AbortSignal) {
     this.#client = client;
     this.port = port;
     this.ended = ended;
-    port.watch(() => this.#wrong());
+    client.on("handshake", () => this.#haveKeys());
+    port.watch((bytes) => this.#wrong(bytes));
+  }
+
+  /** Resolves when more may be said to the guest. */
+  async room(signal: AbortSignal): Promise<void> {
+    // ssh2 keeps all that is to be sent meanwhile, and tells nobody.
+    if (this.#isExchangingKeys) await untilAborted(this.#exchanged.promise, signal);
+    if (this.port.backlogBytes > BACKLOG_BYTES) await this.port.drained(signal);
   }
 
   /**
@@ -134,6 +156,19 @@ export class SshConnection {
     if (this.#channels.has(channel)) this.#left.add(channel);
   }
 
+  get #isExchangingKeys(): boolean {
+    const protocol = Reflect.get(this.#client, "_protocol") as object;
+    return Reflect.get(protocol, "_kexinit") !== undefined;
+  }
+
+  #haveKeys(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#keysAtMs < MIN_BETWEEN_KEYS_MS) this.#break("the guest exchanges keys again and again");
+    this.#keysAtMs = nowMs;
+    this.#exchanged.resolve();
+    this.#exchanged = Promise.withResolvers();
+  }
+
   #break(why: string): Error {
     const error = new Error(why);
     this.port.destroy(error);
@@ -153,8 +188,22 @@ export class SshConnection {
     return { channel, exitCode: () => exitCode };
   }
 
-  /** Where ssh2 trusts a server to keep to its windows and not to make it ask without end, we do not. */
-  #wrong(): string | undefined {
+  /** Where ssh2 trusts a server to keep to its windows and not to make it work without end, we do not. */
+  #wrong(bytes: number): string | undefined {
+    return this.#wrongTalk(bytes, performance.now()) ?? this.#wrongHeld();
+  }
+
+  #wrongTalk(bytes: number, nowMs: number): string | undefined {
+    const isIdle = this.#channels.size === this.#left.size;
+    if (!isIdle || nowMs - this.#idle.sinceMs > IDLE_COUNT_MS) this.#idle = { sinceMs: nowMs, bytes: 0 };
+    this.#idle.bytes += bytes;
+    if (this.#idle.bytes > MAX_IDLE_BYTES) return "the guest talks while nobody asks it anything";
+    this.#keysSinceMs = this.#isExchangingKeys ? (this.#keysSinceMs ?? nowMs) : undefined;
+    const isLate = this.#keysSinceMs !== undefined && nowMs - this.#keysSinceMs > KEYS_LIMIT_MS;
+    return isLate ? "the guest does not come to an end of exchanging keys" : undefined;
+  }
+
+  #wrongHeld(): string | undefined {
     const unanswered: unknown = Reflect.get(this.#client, "_callbacks");
     if (Array.isArray(unanswered) && unanswered.length > MAX_UNANSWERED) return "the guest asks for too much";
     if (this.#left.size > MAX_LEFT_OPEN) return `the guest closes none of ${this.#left.size} sessions`;

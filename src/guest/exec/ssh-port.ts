@@ -19,7 +19,7 @@ const HIGH_WATER_BYTES = 1 << 20;
 export class SshPort extends Duplex {
   readonly #socket: Socket;
   readonly #heard = Promise.withResolvers<void>();
-  #wrong: () => string | undefined = () => undefined;
+  #wrong: (bytes: number) => string | undefined = () => undefined;
   /** The last bytes before the greeting; undefined once it came. */
   #noise: Buffer | undefined = Buffer.alloc(0);
   #noiseBytes = 0;
@@ -67,8 +67,8 @@ export class SshPort extends Duplex {
     }
   }
 
-  /** `wrong` is asked at each piece: what it says, ends the port. */
-  watch(wrong: () => string | undefined): void {
+  /** `wrong` is asked at each piece of so many bytes: what it says, ends the port. */
+  watch(wrong: (bytes: number) => string | undefined): void {
     this.#wrong = wrong;
   }
 
@@ -103,7 +103,7 @@ export class SshPort extends Duplex {
     this.#heard.resolve();
     const useful = this.#noise === undefined ? chunk : this.#findGreeting(chunk);
     if (useful === undefined || this.destroyed) return;
-    const wrong = this.#wrong();
+    const wrong = this.#wrong(chunk.length);
     if (wrong !== undefined) this.destroy(new Error(wrong));
     else if (!this.push(useful)) this.#socket.pause();
   }

@@ -10,8 +10,6 @@ import { SessionMark } from "./session-mark.ts";
 import { Sink } from "./sink.ts";
 import type { SshConnection, Started, TerminalRequest } from "./ssh-connection.ts";
 
-/** What the guest has not taken yet; above it commands' input waits. */
-const BACKLOG_BYTES = 4 << 20;
 /** A command that was just started tells its session soon, or is none of ours. */
 const MARK_LIMIT_MS = 3_000;
 const KILL_LIMIT_MS = 5_000;
@@ -150,6 +148,6 @@ export class SshSession implements Disposable {
     const { promise: sent, resolve } = Promise.withResolvers<void>();
     this.#channel.write(chunk, () => resolve()); // ssh2 never calls back on a channel that is closed
     await untilAborted(sent, over);
-    if (this.#connection.port.backlogBytes > BACKLOG_BYTES) await this.#connection.port.drained(over);
+    await this.#connection.room(over);
   }
 }

@@ -6,25 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { autoExec } from "../../../../src/guest/exec/auto-exec.ts";
 import { newOpensshKeyPair } from "../../../../src/guest/exec/openssh-key.ts";
 import { SshExec } from "../../../../src/guest/exec/ssh-exec.ts";
-import { LINK_DEFAULTS, type LinkOptions } from "../../../../src/guest/exec/ssh-link.ts";
 import { closed as closedWay } from "../../../../src/guest/exec/ways.ts";
 import { poll } from "../../../../src/lib/backoff.ts";
 import type { GuestExec } from "../../../../src/ports/guest-exec.ts";
 import { guestExecContract } from "../../../contract/guest-exec.contract.ts";
 import { heldBytes } from "../../../fakes/held-bytes.ts";
-import { SshGuest, type SshGuestOptions, sendRaw } from "../../../fakes/ssh-guest.ts";
+import { IMPATIENT, QUICK, served, soon } from "../../../fakes/served-ssh.ts";
+import { SshGuest } from "../../../fakes/ssh-guest.ts";
 import { ToldSizes } from "../../../fakes/told-sizes.ts";
-
-const soon = (): AbortSignal => AbortSignal.timeout(25_000);
-const QUICK = {
-  ...LINK_DEFAULTS,
-  silenceMs: 300,
-  handshakeLimitMs: 2_000,
-  reachLimitMs: 10_000,
-  pauses: { firstMs: 5, maxMs: 20 },
-};
-/** For guests that will never let us in. */
-const IMPATIENT = { ...QUICK, handshakeLimitMs: 200, reachLimitMs: 1_000 };
 
 describe("a guest that serves ssh", () => {
   let guest: SshGuest;
@@ -204,150 +193,6 @@ describe("the connection", () => {
   });
 });
 
-describe("a guest whose ssh server keeps no rule", () => {
-  test("sends what nobody takes, beyond every window: the connection ends, and not our memory", async () => {
-    await using at = await served();
-    const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
-    const running = at.exec.run(at.guest.target, { argv: ["sleep", "3943"], isTty: false }, { stdout }, soon());
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
-    const chunk = Buffer.alloc(30_001); // no part of a window
-    const flooding = setInterval(() => {
-      for (let n = 0; n < 16; n++) protocol.channelData(id, chunk);
-    }, 1);
-    await expect(running).rejects.toMatchObject({ failure: { code: "GUEST_LOST" }, message: /took none/ });
-    clearInterval(flooding);
-  });
-
-  test("makes our side ask without end and never answers: the connection ends", async () => {
-    await using at = await served({ ident: "OpenSSH_9.2" });
-    const running = at.exec.run(at.guest.target, { argv: ["sleep", "3942"], isTty: false }, {}, soon());
-    const { protocol } = await at.guest.firstChannel;
-    const key = Buffer.from(newOpensshKeyPair("").publicKey.split(" ")[1] ?? "", "base64");
-    const [GLOBAL_REQUEST, WANTS_NO_REPLY] = [80, 0];
-    const payload = Buffer.concat([
-      Buffer.from([GLOBAL_REQUEST]),
-      sized(Buffer.from("hostkeys-00@openssh.com")),
-      Buffer.from([WANTS_NO_REPLY]),
-      sized(key),
-    ]);
-    for (let n = 0; n < 200; n++) sendRaw(protocol, payload);
-    await expect(running).rejects.toMatchObject({ failure: { code: "GUEST_LOST" }, message: /asks for too much/ });
-  });
-});
-
-describe("a guest whose ssh server is out to hurt", () => {
-  test.each([0, 1])(
-    "says that it takes %i bytes at once: the connection ends before anything is sent",
-    async (packetBytes) => {
-      await using at = await served({ packetBytes }, IMPATIENT);
-      const stdin = new PassThrough();
-      stdin.write("input that no packet could carry");
-      const running = at.exec.run(at.guest.target, { argv: ["cat"], isTty: false }, { stdin }, soon());
-      await expect(running).rejects.toThrow(/takes [01] bytes at once/);
-    },
-  );
-
-  test.each(["diffie-hellman-group-exchange-sha256", "diffie-hellman-group18-sha512"] as const)(
-    "exchanges keys by %s only, whose numbers would take our time: it is not heeded",
-    async (kex) => {
-      await using at = await served({ kex: [kex] }, IMPATIENT);
-      await expect(at.run(["true"])).rejects.toThrow(/no matching key exchange algorithm/);
-    },
-  );
-
-  test("makes our side answer without end and reads nothing: the connection ends", async () => {
-    await using at = await served();
-    const running = at.exec.run(at.guest.target, { argv: ["sleep", "3944"], isTty: false }, {}, soon());
-    const { protocol } = await at.guest.firstChannel;
-    at.guest.stopReading();
-    const [GLOBAL_REQUEST, WANTS_REPLY] = [80, 1];
-    const payload = Buffer.concat([Buffer.from([GLOBAL_REQUEST]), sized(Buffer.from("x")), Buffer.from([WANTS_REPLY])]);
-    const flooding = setInterval(() => {
-      for (let n = 0; n < 2_000; n++) sendRaw(protocol, payload);
-    }, 1);
-    await expect(running).rejects.toMatchObject({ failure: { code: "GUEST_LOST" }, message: /does not read/ });
-    clearInterval(flooding);
-  });
-
-  test("sends byte by byte what nobody takes yet: it takes no more memory than bytes do, and is whole", async () => {
-    await using at = await served();
-    const pieces = 60_000;
-    let heard = 0;
-    let release = (): void => {};
-    const stdout = new Writable({
-      highWaterMark: 1,
-      write: (chunk: Buffer, _encoding, done) => {
-        for (const byte of chunk) expect(byte).toBe(heard++ % 251);
-        if (heard < pieces / 2) release = done;
-        else done();
-      },
-    });
-    const controller = new AbortController();
-    const running = at.exec.run(
-      at.guest.target,
-      { argv: ["sleep", "3945"], isTty: false },
-      { stdout },
-      controller.signal,
-    );
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
-    const before = await heldBytes();
-    for (let sent = 0; sent < pieces; sent += 1) {
-      protocol.channelData(id, Buffer.of(sent % 251));
-      while (at.guest.unsentBytes > 0) await new Promise((resolve) => setImmediate(resolve));
-    }
-    expect((await heldBytes()) - before).toBeLessThan(8 << 20);
-    while (heard < pieces) {
-      release();
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    controller.abort(new Error("enough"));
-    await expect(running).rejects.toThrow("enough");
-  });
-
-  test.skipIf(process.env["FULL"] !== "1")(
-    "fills what waits of very many commands: the connection ends",
-    { timeout: 120_000 },
-    async () => {
-      await using at = await served();
-      await at.run(["true"]); // connected
-      const run = async (): Promise<unknown> => {
-        const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
-        const argv = ["sh", "-c", "head -c 5000000 /dev/zero; sleep 3947"];
-        return await at.exec
-          .run(at.guest.target, { argv, isTty: false }, { stdout }, AbortSignal.timeout(100_000))
-          .catch((error: unknown) => error);
-      };
-      const ends = await Promise.all(Array.from({ length: 150 }, run));
-      expect(ends).toContainEqual(
-        expect.objectContaining({ message: expect.stringMatching(/to commands that took none/) }),
-      );
-    },
-  );
-
-  test("goes on sending for a command that was given up, and never closes it: nothing is kept, others go on", async () => {
-    await using at = await served();
-    const controller = new AbortController();
-    const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
-    const running = at.exec.run(
-      at.guest.target,
-      { argv: ["sleep", "3946"], isTty: false },
-      { stdout },
-      controller.signal,
-    );
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
-    const close = protocol.channelClose.bind(protocol);
-    protocol.channelClose = (each) => (each === id ? undefined : close(each));
-    controller.abort(new Error("enough"));
-    await expect(running).rejects.toThrow("enough");
-    for (let n = 0; n < 500; n++) protocol.channelData(id, Buffer.alloc(30_001));
-    expect(await at.run(["echo", "well"])).toMatchObject({ stdout: "well\n" });
-    expect(at.guest.connections).toBe(1);
-  });
-});
-
 test("while the guest boots, a terminal's sizes are kept for the try that gets in", async () => {
   await using at = await served({ answer: () => {} }, { ...QUICK, silenceMs: 50 });
   const sizes = new ToldSizes({ columns: 100, rows: 30 });
@@ -370,25 +215,6 @@ test("while the guest boots, a terminal's sizes are kept for the try that gets i
 const CLOSED = { failure: { code: "WRONG_STATE", subject: "guest" } };
 const TRUE = { argv: ["true"], isTty: false };
 
-async function served(options: SshGuestOptions = {}, link: LinkOptions = QUICK) {
-  const guest = await SshGuest.start(options);
-  const exec = new SshExec(link);
-  return {
-    guest,
-    exec,
-    async run(argv: string[]): Promise<{ exitCode: number; stdout: string }> {
-      const stdout = new PassThrough();
-      const said = text(stdout);
-      const exitCode = await exec.run(guest.target, { argv, isTty: false }, { stdout }, soon());
-      return { exitCode, stdout: await said };
-    },
-    async [Symbol.asyncDispose](): Promise<void> {
-      exec[Symbol.dispose]();
-      await guest[Symbol.asyncDispose]();
-    },
-  };
-}
-
 function flood(socket: Socket, first = ""): void {
   const noise = Buffer.alloc(64 << 10, "x");
   const more = (): void => {
@@ -397,13 +223,6 @@ function flood(socket: Socket, first = ""): void {
   socket.write(first);
   socket.on("drain", more);
   more();
-}
-
-function sized(content: Buffer): Buffer {
-  const bytes = Buffer.alloc(4 + content.length);
-  bytes.writeUInt32BE(content.length);
-  bytes.set(content, 4);
-  return bytes;
 }
 
 function isAlive(pid: number): boolean {
