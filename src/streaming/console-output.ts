@@ -4,6 +4,7 @@
 import { watch } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { Writable } from "node:stream";
+import { sleepMs } from "../lib/backoff.ts";
 import { untilAborted } from "../lib/keyed-lock.ts";
 
 export interface ConsoleOutput {
@@ -22,8 +23,12 @@ const REPLAY_BYTES = 8 << 10;
 const MAX_BEHIND_BYTES = 512 << 10;
 const PIECE_BYTES = 32 << 10;
 const SEARCHED_BYTES = 256 << 10;
-/** How often the file is looked at although no event came. */
+/** How often a silent file is looked at although no event came. */
 const SAFETY_POLL_MS = 2_000;
+/** How often one that grows is: a guest may print byte by byte, and an event for each would cost all our time. */
+const COPY_EVERY_MS = 10;
+/** For looks that read much. */
+const SEARCH_EVERY_MS = 100;
 const NEWLINE = 10;
 
 /** Resolves when the console has ended and all of it is with the client; rejects when aborted or the client broke. */
@@ -33,7 +38,7 @@ export async function copyConsole(
 ): Promise<void> {
   signal.throwIfAborted();
   await using file = await open(path, "r");
-  using changes = new Changes(path, AbortSignal.any([signal, ended]));
+  const changes = new Changes({ path, file, everyMs: COPY_EVERY_MS }, AbortSignal.any([signal, ended]));
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
   let offset = from ?? (await replayStart(file));
   for (;;) {
@@ -49,7 +54,7 @@ export async function copyConsole(
     offset += bytesRead;
     if (bytesRead > 0) await write(to, piece.subarray(0, bytesRead), signal);
     else if (isEnded) return;
-    else await changes.next();
+    else await changes.next(size);
     signal.throwIfAborted();
   }
 }
@@ -62,7 +67,7 @@ export async function behindLine(
 ): Promise<number> {
   signal.throwIfAborted();
   await using file = await open(path, "r");
-  using changes = new Changes(path, AbortSignal.any([signal, ended]));
+  const changes = new Changes({ path, file, everyMs: SEARCH_EVERY_MS }, AbortSignal.any([signal, ended]));
   for (;;) {
     const isEnded = ended.aborted;
     const { size } = await file.stat();
@@ -71,7 +76,7 @@ export async function behindLine(
     const at = buffer.lastIndexOf(line);
     if (at >= 0) return size - length + at + line.length;
     if (isEnded) return size;
-    await changes.next();
+    await changes.next(size);
     signal.throwIfAborted();
   }
 }
@@ -103,40 +108,46 @@ async function write(to: Writable, bytes: Buffer, signal: AbortSignal): Promise<
   await untilAborted(promise, signal);
 }
 
+interface Watched {
+  readonly path: string;
+  readonly file: FileHandle;
+  readonly everyMs: number;
+}
+
 /** Tells that a file may have changed since it was last asked, or that there is another reason to look. */
-class Changes implements Disposable {
-  readonly #parts = new DisposableStack();
-  #hasChanged = false;
-  #wake: () => void = () => {};
+class Changes {
+  readonly #watched: Watched;
+  readonly #other: AbortSignal;
+  #seenBytes: number | undefined;
 
-  constructor(path: string, other: AbortSignal) {
-    const changed = (): void => {
-      this.#hasChanged = true;
-      this.#wake();
-    };
-    if (other.aborted) changed();
-    other.addEventListener("abort", changed, { once: true });
-    this.#parts.defer(() => other.removeEventListener("abort", changed));
-    try {
-      const watcher = watch(path, { persistent: false }, changed).on("error", () => {});
-      this.#parts.defer(() => watcher.close());
-    } catch {
-      // Out of watches: the poll must do.
-    }
+  constructor(watched: Watched, other: AbortSignal) {
+    this.#watched = watched;
+    this.#other = other;
   }
 
-  async next(): Promise<void> {
-    if (!this.#hasChanged) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#wake = resolve;
-      const timer = setTimeout(resolve, SAFETY_POLL_MS);
-      await promise;
-      clearTimeout(timer);
-    }
-    this.#hasChanged = false;
+  /** At once after a silence. @param seenBytes The file's length at the last look. */
+  async next(seenBytes: number): Promise<void> {
+    const { path, file, everyMs } = this.#watched;
+    const isGrowing = seenBytes !== this.#seenBytes;
+    this.#seenBytes = seenBytes;
+    if (isGrowing) return await nap(everyMs, this.#other);
+    const changed = new AbortController();
+    using _watcher = watched(path, () => changed.abort());
+    // What came between the last look and the watch has no event.
+    const { size } = await file.stat();
+    if (size === seenBytes) await nap(SAFETY_POLL_MS, AbortSignal.any([changed.signal, this.#other]));
   }
+}
 
-  [Symbol.dispose](): void {
-    this.#parts.dispose();
+function watched(path: string, onChange: () => void): Disposable {
+  try {
+    const watcher = watch(path, { persistent: false }, onChange).on("error", () => {});
+    return { [Symbol.dispose]: () => watcher.close() };
+  } catch {
+    return { [Symbol.dispose]: () => {} }; // out of watches: the poll must do
   }
+}
+
+async function nap(ms: number, signal: AbortSignal): Promise<void> {
+  await sleepMs(ms, signal).catch(() => {}); // woken up early
 }
