@@ -1,5 +1,6 @@
 // The guest's agent, through libvirt. What it answers is a stranger's word: parsed as JSON here, checked by who asked.
 
+import { printable } from "../lib/printable.ts";
 import { VmletError } from "../model/failure.ts";
 import type { AgentCommand } from "../ports/hypervisor.ts";
 import type { LibvirtClient } from "./client/client.ts";
@@ -8,6 +9,8 @@ import { isRefused, LIBVIRT_ERROR } from "./errors.ts";
 
 /** Nothing that we ask takes long. libvirt's own test whether anybody listens comes before it, and has 5 s. */
 const ANSWER_SECONDS = 10;
+/** Of why it was refused: the end of that is the guest's own words. */
+const MAX_REASON_CHARS = 500;
 
 export async function askAgent(
   client: LibvirtClient,
@@ -31,7 +34,7 @@ function returnedBy(answer: string): unknown {
 }
 
 function explained(error: unknown, domain: string, command: string): unknown {
-  const why = error instanceof Error ? error.message : String(error);
+  const why = printable((error instanceof Error ? error.message : String(error)).slice(0, MAX_REASON_CHARS));
   const { agentUnresponsive, argumentUnsupported, internalError } = LIBVIRT_ERROR;
   if (isRefused(error, agentUnresponsive, argumentUnsupported)) {
     const message = `domain ${domain} has no guest agent that answers: ${why}`;
@@ -39,7 +42,7 @@ function explained(error: unknown, domain: string, command: string): unknown {
   }
   const isNonsense = error instanceof SyntaxError || error instanceof RangeError;
   if (isRefused(error, internalError) || isNonsense) {
-    const message = `the guest agent of domain ${domain} did not do ${command}: ${why.slice(0, 500)}`;
+    const message = `the guest agent of domain ${domain} did not do ${command}: ${why}`;
     return new VmletError({ code: "AGENT_REFUSED", domain, command }, message, { cause: error });
   }
   return error;
