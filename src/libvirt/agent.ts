@@ -9,6 +9,8 @@ import { isRefused, LIBVIRT_ERROR } from "./errors.ts";
 
 /** Nothing that we ask takes long. libvirt's own test whether anybody listens comes before it, and has 5 s. */
 const ANSWER_SECONDS = 10;
+/** Nothing that we ask has as many values in its answer. Millions, in libvirt's 4 MiB, would take us seconds, time and again. */
+const MAX_VALUES = 20_000;
 /** Of why it was refused: the end of that is the guest's own words. */
 const MAX_REASON_CHARS = 500;
 
@@ -28,9 +30,22 @@ export async function askAgent(
 }
 
 function returnedBy(answer: string): unknown {
-  const parsed: unknown = JSON.parse(answer); // throws for nonsense, and for nesting without end
+  if (hasTooManyValues(answer)) throw new SyntaxError(`an answer of more than ${MAX_VALUES} values`);
+  const parsed: unknown = JSON.parse(answer); // throws for nonsense
   if (typeof parsed === "object" && parsed !== null && "return" in parsed) return parsed.return;
   throw new SyntaxError("an answer without a return value");
+}
+
+/** Before each value but the first stands one of these. Those within strings count, too: there are none in base64. */
+function hasTooManyValues(json: string): boolean {
+  let count = 0;
+  for (const mark of [",", "[", "{"]) {
+    for (let at = json.indexOf(mark); at !== -1; at = json.indexOf(mark, at + 1)) {
+      count += 1;
+      if (count > MAX_VALUES) return true;
+    }
+  }
+  return false;
 }
 
 function explained(error: unknown, domain: string, command: string): unknown {

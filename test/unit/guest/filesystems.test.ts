@@ -23,3 +23,12 @@ test("any answer gives a list", () => {
     }),
   );
 });
+
+test.each([
+  ["a million nothings", Array.from({ length: 1_000_000 }, () => ({}))],
+  ["a name of megabytes", [{ ...root, mountpoint: "\u0001".repeat(4_000_000) }]],
+])("%s cost no time", (_what, answer) => {
+  const startedAtMs = performance.now();
+  filesystemsIn(answer);
+  expect(performance.now() - startedAtMs).toBeLessThan(100);
+});

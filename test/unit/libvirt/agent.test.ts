@@ -7,6 +7,27 @@ import { LIBVIRT_ERROR } from "../../../src/libvirt/errors.ts";
 
 const domain = { name: "one", uuid: "0".repeat(32), id: 1 } as unknown as DomainRef;
 
+const answering = (result: string): LibvirtClient => ({ call: async () => ({ result }) }) as unknown as LibvirtClient;
+const ask = async (client: LibvirtClient): Promise<unknown> =>
+  await askAgent(client, domain, { execute: "guest-exec-status" }, new AbortController().signal);
+
+test.each([
+  ["of millions of values", `[${"{},".repeat(1_300_000)}{}]`],
+  ["nested without end", "[".repeat(2_000_000) + "]".repeat(2_000_000)],
+])("an answer %s is refused before it takes time", async (_what, value) => {
+  const startedAtMs = performance.now();
+  const asked = ask(answering(`{"return":{"exited":false,"more":${value}}}`));
+  await expect(asked).rejects.toMatchObject({ failure: { code: "AGENT_REFUSED" }, message: /more than 20000 values/ });
+  expect(performance.now() - startedAtMs).toBeLessThan(100);
+});
+
+test("an answer of one large value is taken", async () => {
+  const content = Buffer.alloc(3_000_000, 7).toString("base64");
+  expect(await ask(answering(JSON.stringify({ return: { count: 1, "buf-b64": content } })))).toMatchObject({
+    count: 1,
+  });
+});
+
 test.each([
   ["internalError", "AGENT_REFUSED"],
   ["agentUnresponsive", "AGENT_ABSENT"],
@@ -20,8 +41,7 @@ test.each([
         throw new LibvirtFault(fault, said);
       },
     } as unknown as LibvirtClient;
-    const asked = askAgent(client, domain, { execute: "guest-exec" }, new AbortController().signal);
-    const error: unknown = await asked.catch((thrown: unknown) => thrown);
+    const error: unknown = await ask(client).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ failure: { code } });
     const { message } = error as Error;
     expect(message).toMatch(/\\u001b\]0;owned\\u0007\\r\\n\\u009b31m/);
