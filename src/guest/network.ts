@@ -32,6 +32,7 @@ export function networkConfig({ attachment, dns }: GuestNetwork): object {
     mtu,
     dhcp4: false,
     dhcp6: false,
+    "accept-ra": false, // CNI has told all routers: one that advertises itself is another pod, and wants this one's packets
     addresses: addresses.map(cidr),
     // gateway4 and gateway6 and not routes: ifupdown's renderer sets routes with a tool that few images have.
     ...(v4 === undefined ? {} : { gateway4: v4 }),

@@ -119,6 +119,11 @@ sysctl() {
   echo "vmlet: this kernel does not take sysctl $1 = $2" >&2
   failed=1
 }
+
+# A router that advertises itself is another pod that wants this one's packets.
+for each in "$root"/proc/sys/net/ipv6/conf/*/accept_ra; do
+  if [ -e "$each" ]; then echo 0 2>/dev/null >"$each"; fi
+done
 `;
 
 /**

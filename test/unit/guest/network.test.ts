@@ -17,6 +17,7 @@ test("both families, MTU, DNS and the routes of CNI reach the network config, ma
         mtu: 1450,
         dhcp4: false,
         dhcp6: false,
+        "accept-ra": false,
         addresses: ["10.88.0.5/16", "fd00::5/64"],
         gateway4: "10.88.0.1",
         gateway6: "fd00::1",

@@ -83,6 +83,19 @@ test("setup sets the pod's sysctls, and says which the guest's kernel does not t
   expect(status).toBe(1);
 });
 
+test("after setup no router that advertises itself is heeded, unless the pod's sysctls want it", async () => {
+  await using at = await guest({ sysctls: { "net/ipv6/conf/eth1/accept_ra": "2" } });
+  const names = ["default", "eth0", "eth1"];
+  const pathOf = (name: string): string => join(at.root, "proc/sys/net/ipv6/conf", name, "accept_ra");
+  for (const name of names) {
+    await mkdir(dirname(pathOf(name)), { recursive: true });
+    await writeFile(pathOf(name), "1\n");
+  }
+  expect(at.sh(join(at.seed, "vmlet/setup"))).toMatchObject({ status: 0 });
+  const now = await Promise.all(names.map(async (name) => await readFile(pathOf(name), "utf8")));
+  expect(now).toEqual(["0\n", "0\n", "2\n"]);
+});
+
 test("a file that cannot be written is said and does not keep the others away", async () => {
   const files = ["/blocked/a", "/etc/b"].map((guestPath) => ({ guestPath, content: Buffer.from("x"), mode: 0o644 }));
   await using at = await guest({ files });
