@@ -28,9 +28,10 @@ export class AgentFile implements AsyncDisposable {
     this.#handle ??= await this.#agent.open(this.#path, signal);
     if (this.#handle === undefined) return;
     while (this.#readBytes < this.#maxBytes) {
-      const content = await this.#agent.read(this.#handle, Math.min(PIECE_BYTES, this.#left), signal);
-      if (content.length === 0) return;
-      await this.#give(content, signal);
+      const askedBytes = Math.min(PIECE_BYTES, this.#left);
+      const content = await this.#agent.read(this.#handle, askedBytes, signal);
+      if (content.length > 0) await this.#give(content, signal);
+      if (content.length < askedBytes) return; // the agent reads until it has all or the file ends
     }
   }
 

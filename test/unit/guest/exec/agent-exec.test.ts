@@ -129,6 +129,23 @@ test("an agent that never reaches the end of a file is left at the cap", async (
   expect((await kept).length).toBe(16 << 20);
 });
 
+test("an agent that gives a file byte by byte is not asked for more than a piece at a time", async () => {
+  let reads = 0;
+  let execs = 0;
+  const hostile = async (_machine: unknown, { execute }: { execute: string }): Promise<unknown> => {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (execute === "guest-exec") return { pid: (execs += 1) };
+    if (execute === "guest-file-open") return 7;
+    if (execute !== "guest-file-read") return { exited: execs > 1 }; // the second kills it
+    reads += 1;
+    return { count: 1, "buf-b64": "eA==", eof: false };
+  };
+  const command = { argv: ["true"], isTty: false, limitMs: 2_500 };
+  const running = createAgentExec(hostile).run(target, command, { stdout: new PassThrough().resume() }, soon());
+  await expect(running).rejects.toMatchObject({ name: "TimeoutError" });
+  expect(reads).toBeLessThan(20);
+});
+
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
