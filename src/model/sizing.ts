@@ -24,6 +24,11 @@ const FIELD = "config.linux.resources";
 const MAX_VCPUS = 255;
 /** The kernel's own default, used where only a quota is said. */
 const DEFAULT_PERIOD_US = 100_000;
+/** What the kernel takes, and with it libvirt. */
+const PERIOD_US = { least: 1_000, most: 1_000_000 };
+/** The kernel's least, and libvirt's most. */
+const QUOTA_US = { least: 1_000, most: 17_592_186_044_415 };
+const SHARES = { least: 0, most: Number.MAX_SAFE_INTEGER };
 
 /** @throws SPEC_INVALID naming the field, when the limit leaves too little for a guest. */
 export function sizeMachine(
@@ -56,8 +61,11 @@ export const mib = (bytes: number): string => `${Math.floor(bytes / MIB)}Mi`;
 
 function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
   const { cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus = "", cpusetMems = "" } = resources;
-  const periodUs = cpuPeriodUs ?? DEFAULT_PERIOD_US;
   const isLimited = cpuQuotaUs !== undefined && cpuQuotaUs > 0;
+  const periodUs = cpuPeriodUs ?? DEFAULT_PERIOD_US;
+  checkRange(periodUs, PERIOD_US, `${field}.cpu_period`, " microseconds");
+  if (isLimited) checkRange(cpuQuotaUs, QUOTA_US, `${field}.cpu_quota`, " microseconds; 0 or less is no limit");
+  if (cpuShares !== undefined) checkRange(cpuShares, SHARES, `${field}.cpu_shares`, "");
   return {
     count: isLimited ? Math.min(MAX_VCPUS, Math.max(1, Math.ceil(cpuQuotaUs / periodUs))) : 1,
     ...(cpuShares === undefined ? {} : { shares: cpuShares }),
@@ -67,8 +75,21 @@ function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
   };
 }
 
+function checkRange(
+  value: number,
+  { least, most }: { readonly least: number; readonly most: number },
+  field: string,
+  ofWhat: string,
+): void {
+  if (value < least || value > most) throw invalid(field, `${value} is not from ${least} to ${most}${ofWhat}`);
+}
+
 function checkedSet(text: string, field: string, ofWhat: string): string {
-  if (/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text)) return text;
+  const isForward = (range: string): boolean => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return first <= last;
+  };
+  if (/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text) && text.split(",").every(isForward)) return text;
   throw invalid(field, `"${text.slice(0, 80)}" is no list of ${ofWhat} such as 0-2,5`);
 }
 
@@ -79,9 +100,12 @@ export interface CgroupFacts {
   readonly exists: (cgroupPath: string) => boolean;
 }
 
+/** No folder has a longer name; a slice's is spelled once for each of its dashes. */
+const CGROUP_PARENT = /^\/?[A-Za-z0-9_.:-]{1,255}(\/[A-Za-z0-9_.:-]{1,255})*$/;
+
 /** The path of a pod's cgroup below the root of each hierarchy; undefined when it has none, or none that may be walked. */
 export function cgroupPathOf(cgroupParent: string): string | undefined {
-  if (!/^\/?[A-Za-z0-9_.:-]+(\/[A-Za-z0-9_.:-]+)*$/.test(cgroupParent) || cgroupParent.includes("..")) return undefined;
+  if (!CGROUP_PARENT.test(cgroupParent) || cgroupParent.includes("..")) return undefined;
   const parts = cgroupParent.split("/").filter((part) => part !== "");
   return `/${(isSystemds(parts) ? parts.flatMap(parentsOf) : parts).join("/")}`;
 }

@@ -69,8 +69,18 @@ test("shares, the quota of the whole machine and the CPU set are passed on", () 
   expect(cpuOf(resources)).toEqual({ count: 2, shares: 512, periodUs: 100_000, quotaUs: 150_000, cpuset: "0-1,3" });
 });
 
-test.each(["all", "0-", "0 1", "1;2", "^1", "0\n"])("a CPU set that is none is refused: %j", (cpusetCpus) => {
+test.each(["all", "0-", "0 1", "1;2", "^1", "0\n", "0,5-2"])("a CPU set that is none is refused: %j", (cpusetCpus) => {
   expect(() => cpuOf({ cpusetCpus })).toThrow("cpuset_cpus");
+});
+
+test.each([
+  [{ cpuPeriodUs: -5, cpuQuotaUs: 50_000 }, "cpu_period: -5 is not from 1000 to 1000000 microseconds"],
+  [{ cpuPeriodUs: 2_000_000 }, "cpu_period: 2000000 is not from 1000 to 1000000 microseconds"],
+  [{ cpuQuotaUs: 999 }, "cpu_quota: 999 is not from 1000 to 17592186044415 microseconds; 0 or less is no limit"],
+  [{ cpuQuotaUs: Number.MAX_SAFE_INTEGER }, "cpu_quota: 9007199254740991 is not from 1000 to 17592186044415"],
+  [{ cpuShares: -1 }, "cpu_shares: -1 is not from 0"],
+])("CPU limits that no machine can have are refused by name: %o", (resources, message) => {
+  expect(() => cpuOf(resources)).toThrow(`config.linux.resources.${message}`);
 });
 
 const exists = () => true;
@@ -110,4 +120,8 @@ test.each([
 
 test.each(["", "/", "../x", "/x/..", "a b", "/x\n"])("what is no path of a cgroup is none: %j", (parent) => {
   expect(cgroupPathOf(parent)).toBeUndefined();
+});
+
+test("a slice with dashes without end takes no time to be none", () => {
+  expect(cgroupPathOf(`${"-".repeat(30_000)}.slice`)).toBeUndefined();
 });
