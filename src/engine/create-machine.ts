@@ -1,14 +1,13 @@
 // CreateContainer: disk, seed and a defined domain. Nothing runs yet.
 
 import { isDeepStrictEqual } from "node:util";
-import { environmentNotices } from "../model/environment.ts";
 import { failsWith, VmletError } from "../model/failure.ts";
 import { type MachineId, newMachineId, type PodId } from "../model/ids.ts";
 import type { Image } from "../model/image.ts";
 import type { MachineFacts, MachineSpec } from "../model/machine.ts";
 import { domainNameOf } from "../model/machine-plan.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
-import type { SeedFile } from "../ports/seed.ts";
+import { carryMounts } from "./carry-mounts.ts";
 import { endMachine } from "./end-machine.ts";
 import type { Parts } from "./parts.ts";
 import { annotationsOf, planMachine, planSeed } from "./plan-machine.ts";
@@ -171,21 +170,4 @@ function factsOf(
     domainName: domainNameOf(namespace, name, machineId),
     notices,
   };
-}
-
-/** Small files travel in the seed; what cannot is said, and fails no pod: the kubelet adds mounts to every one. */
-async function carryMounts(
-  { hostFiles }: Parts,
-  pod: PodRecord,
-  spec: MachineSpec,
-  signal: AbortSignal,
-): Promise<{ files: SeedFile[]; notices: string[] }> {
-  const files: SeedFile[] = [];
-  const notices = [...annotationsOf(pod).notices, ...environmentNotices(spec.env)];
-  for (const mount of spec.mounts) {
-    const carried = await hostFiles.carry(mount, signal);
-    if (carried.is === "carried") files.push(...carried.files);
-    else notices.push(`mount ${mount.containerPath}: ${carried.why}`);
-  }
-  return { files, notices };
 }

@@ -1,7 +1,7 @@
 // Copies of what the kubelet mounts, as far as they are small enough to travel in the seed.
 
 import { constants } from "node:fs";
-import { open, readdir, readlink, realpath, stat } from "node:fs/promises";
+import { open, opendir, readlink, realpath, stat } from "node:fs/promises";
 import { join, posix } from "node:path";
 import type { Mount } from "../model/machine.ts";
 import type { CarriedMount, HostFiles } from "../ports/host-files.ts";
@@ -39,8 +39,8 @@ async function carry({ containerPath, hostPath }: Mount, signal: AbortSignal): P
 
 /** Token and config-map folders: files behind links (`token -> ..data/token`), one level. */
 async function carryFolder(hostPath: string, guestPath: string, signal: AbortSignal): Promise<CarriedMount> {
-  const names = (await readdir(hostPath)).filter((name) => !name.startsWith(".."));
-  if (names.length > MAX_FILES) return leftOut(`it has ${names.length} entries, only ${MAX_FILES} are copied`);
+  const names = await namesIn(hostPath, signal);
+  if (names.length > MAX_FILES) return leftOut(`it has more than ${MAX_FILES} entries, and no more are copied`);
   const root = await realpath(hostPath);
   const files: SeedFile[] = [];
   for (const name of names) {
@@ -52,6 +52,17 @@ async function carryFolder(hostPath: string, guestPath: string, signal: AbortSig
     files.push(await readSmall(path, join(guestPath, name), root));
   }
   return asCarried(files);
+}
+
+/** One too many tells that there are: whoever shares the folder may have filled it with millions. */
+async function namesIn(folderPath: string, signal: AbortSignal): Promise<readonly string[]> {
+  const names: string[] = [];
+  for await (const { name } of await opendir(folderPath)) {
+    signal.throwIfAborted();
+    if (!name.startsWith("..")) names.push(name);
+    if (names.length > MAX_FILES) break;
+  }
+  return names.sort();
 }
 
 /**

@@ -62,3 +62,13 @@ test("a folder's file that becomes a link to somewhere else while it is read giv
   expect([...seen]).not.toContain("SECRET");
   expect([...seen]).toContain("mine");
 });
+
+test("a folder with files without end is left out, and not listed to its end", async () => {
+  const shared = join(folder, "shared");
+  await mkdir(shared);
+  for (let index = 0; index < 100; index++) await writeFile(join(shared, `${index}`), "");
+  expect(await carry(shared, "/data")).toEqual({
+    is: "left-out",
+    why: "it has more than 64 entries, and no more are copied",
+  });
+});
