@@ -1,7 +1,7 @@
 // A console that a guest has filled, turned into its CRI log, beside sed that puts the same words before each line.
 
 import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createConsoleLogs } from "../../src/console/adapter.ts";
 import { newMachineId } from "../../src/model/ids.ts";
 import { keptLog } from "../../test/fakes/kept-log.ts";
@@ -56,6 +56,7 @@ async function turnIntoLog(pathOf: (name: string) => string, signal: AbortSignal
     consoleFilePath: pathOf("console"),
     positionPath: pathOf("position"),
     logPath: pathOf("container.log"),
+    logFolderPath: dirname(pathOf("container.log")),
   };
   await logs.follow({ machineId, ...paths, initReportPath: pathOf("init-report") }, signal);
   await logs.finish(machineId, signal);

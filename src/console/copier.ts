@@ -95,10 +95,10 @@ export class Copier implements AsyncDisposable {
   /** Opens the log's path anew. When that fails the old file stays in use and nothing was made. */
   async reopen(): Promise<void> {
     if (this.#request.logPath === "") return;
-    const fresh = await LogFile.open(this.#request.logPath, { makesFolder: false });
+    const fresh = await LogFile.open(this.#request, { makesFolder: false });
     const old = this.#log;
     this.#log = fresh;
-    if (old === undefined) await reconcile(fresh, this.#request.logPath, this.#position);
+    if (old === undefined) await reconcile(fresh, this.#request, this.#position);
     else await old[Symbol.asyncDispose]();
     await this.#moveTo({ ...this.#position, log: { identity: fresh.identity, sizeBytes: fresh.sizeBytes } });
   }
@@ -159,9 +159,9 @@ export class Copier implements AsyncDisposable {
 
   async #openLog(): Promise<LogFile> {
     if (this.#log !== undefined) return this.#log;
-    const log = await LogFile.open(this.#request.logPath, { makesFolder: true });
+    const log = await LogFile.open(this.#request, { makesFolder: true });
     try {
-      await reconcile(log, this.#request.logPath, this.#position);
+      await reconcile(log, this.#request, this.#position);
     } catch (error) {
       await log[Symbol.asyncDispose]();
       throw error;

@@ -1,13 +1,15 @@
 // The CRI log: appended to in whole batches, re-opened after rotation, set back to what is accounted for.
 
-import { constants, type FileHandle, lstat, mkdir, open, readdir, truncate } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { constants, type FileHandle, open, readdir } from "node:fs/promises";
+import { basename } from "node:path";
+import { errorCodeOf } from "../lib/error-code.ts";
+import { LogFolder, type LogPlace } from "./log-folder.ts";
 import type { FileIdentity, Position } from "./position.ts";
 
 // NOFOLLOW and NONBLOCK: a link or a FIFO in the place of the log is refused, not followed or waited for.
-const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const AS_IT_IS = constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const FLAGS = AS_IT_IS | constants.O_APPEND | constants.O_CREAT;
 const MODE = 0o640;
-const FOLDER_MODE = 0o755;
 
 /** An open log. Only we write to it. */
 export class LogFile implements AsyncDisposable {
@@ -24,12 +26,12 @@ export class LogFile implements AsyncDisposable {
   }
 
   /** Makes the file if it is missing, its folder only when asked to. */
-  static async open(path: string, { makesFolder }: { makesFolder: boolean }): Promise<LogFile> {
-    if (makesFolder) await mkdir(dirname(path), { recursive: true, mode: FOLDER_MODE });
-    const file = await open(path, FLAGS, MODE);
+  static async open(place: LogPlace, { makesFolder }: { makesFolder: boolean }): Promise<LogFile> {
+    await using folder = await LogFolder.open(place, { makes: makesFolder });
+    const file = await open(folder.pathOf(place.logPath), FLAGS, MODE);
     try {
       const stats = await file.stat();
-      if (!stats.isFile()) throw new Error(`${path}: is not a regular file`);
+      if (!stats.isFile()) throw new Error(`${place.logPath}: is not a regular file`);
       return new LogFile(file, identityOf(stats), stats.size);
     } catch (error) {
       await file.close();
@@ -74,17 +76,29 @@ export class LogFile implements AsyncDisposable {
 }
 
 /** Sets the log of `position` back to its recorded size, also if it was rotated to another name in the meantime. */
-export async function reconcile(current: LogFile, logPath: string, { log }: Position): Promise<void> {
+export async function reconcile(current: LogFile, place: LogPlace, { log }: Position): Promise<void> {
   if (log === null) return;
   if (log.identity === current.identity) return current.cutBackTo(log.sizeBytes);
-  const folderPath = dirname(logPath);
-  for (const name of await readdir(folderPath)) {
-    if (!name.startsWith(`${basename(logPath)}.`)) continue; // the kubelet: 0.log -> 0.log.<time>
-    const path = join(folderPath, name);
-    const stats = await lstat(path);
-    if (identityOf(stats) === log.identity && stats.size > log.sizeBytes) await truncate(path, log.sizeBytes);
+  await using folder = await LogFolder.open(place, { makes: false });
+  for (const name of await readdir(folder.pathOf(""))) {
+    if (!name.startsWith(`${basename(place.logPath)}.`)) continue; // the kubelet: 0.log -> 0.log.<time>
+    await using file = await openIfFile(folder.pathOf(name));
+    const stats = await file?.stat();
+    if (stats && identityOf(stats) === log.identity && stats.size > log.sizeBytes) await file?.truncate(log.sizeBytes);
   }
 }
+
+/** Undefined when it is gone, or something else than what we made. */
+async function openIfFile(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, AS_IT_IS);
+  } catch (error) {
+    if (NOT_OURS.has(errorCodeOf(error) ?? "")) return undefined;
+    throw error;
+  }
+}
+
+const NOT_OURS: ReadonlySet<string> = new Set(["ENOENT", "ELOOP", "ENXIO", "EISDIR"]);
 
 function identityOf({ dev, ino }: { dev: number; ino: number }): FileIdentity {
   return `${dev}:${ino}`;

@@ -10,6 +10,8 @@ export interface ConsoleLogRequest {
   readonly initReportPath: string;
   /** CRI log file; empty: drain only. */
   readonly logPath: string;
+  /** The pod's own, in which the log lies: from there on no link is followed. */
+  readonly logFolderPath: string;
 }
 
 /** Turns what QEMU wrote into the CRI log. Implemented by `src/console/`. Guests never wait for it. */

@@ -28,6 +28,7 @@ async function files(): Promise<ConsoleLogRequest & { readonly folder: string } 
     positionPath: join(folder, "console-position.json"),
     initReportPath: join(folder, "init-report"),
     logPath: join(folder, "pod", "0.log"),
+    logFolderPath: join(folder, "pod"),
     [Symbol.asyncDispose]: async () => rm(folder, { recursive: true, force: true }),
   };
 }

@@ -2,6 +2,7 @@ import { constants } from "node:fs";
 import {
   appendFile,
   copyFile,
+  link,
   mkdir,
   mkdtemp,
   open,
@@ -18,7 +19,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, expect, test, vi } from "vitest";
 import { createConsoleLogs } from "../../../src/console/adapter.ts";
+import { LogFile, reconcile } from "../../../src/console/log-file.ts";
 import type { ConsoleOptions } from "../../../src/console/options.ts";
+import { START } from "../../../src/console/position.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { failsWith } from "../../../src/model/failure.ts";
 import { newMachineId } from "../../../src/model/ids.ts";
@@ -45,6 +48,7 @@ async function machine(options: Partial<ConsoleOptions> = {}) {
     positionPath: join(folder, "console-position.json"),
     initReportPath: join(folder, "init-report"),
     logPath: join(folder, "pod", "vm", "0.log"),
+    logFolderPath: join(folder, "pod"),
   };
   await writeFile(request.consoleFilePath, "");
   const notes: string[] = [];
@@ -266,6 +270,51 @@ for (const [what, make] of [
     expect(linesOf(await it.logged())).toEqual(["F x"]);
   });
 }
+
+for (const what of ["pod/vm", "pod"]) {
+  test(`a link in the place of the log's folder ${what} is refused, and hinders nothing`, async () => {
+    const it = await machine();
+    const outside = join(it.folder, "outside");
+    await mkdir(join(outside, "vm"), { recursive: true });
+    await mkdir(join(it.folder, what, ".."), { recursive: true });
+    await symlink(outside, join(it.folder, what));
+    const logs = await it.daemon();
+    await it.print("x\n");
+    await until(() => it.notes.length > 0);
+    expect((await readdir(outside, { recursive: true })).toSorted()).toEqual(["vm"]);
+    await rm(join(it.folder, what));
+    await logs.finish(it.request.machineId, never);
+    expect(linesOf(await it.logged())).toEqual(["F x"]);
+  });
+}
+
+test("what takes the rotated log's place while it is looked at is not cut", async () => {
+  const it = await machine();
+  const victim = join(it.folder, "victim");
+  await writeFile(victim, "untouched");
+  await using log = await LogFile.open(it.request, { makesFolder: true });
+  const rotatedPath = `${it.request.logPath}.1`;
+  const kept = `${rotatedPath}-kept`;
+  await writeFile(kept, "xx");
+  const { dev, ino } = await stat(kept);
+  const position = { ...START, log: { identity: `${dev}:${ino}`, sizeBytes: 1 } };
+  let isOver = false;
+  const swap = async (): Promise<void> => {
+    for (let turn = 0; !isOver; turn++) {
+      const next = join(it.folder, "next");
+      await (turn % 2 === 0 ? symlink(victim, next) : link(kept, next));
+      await rename(next, rotatedPath);
+    }
+  };
+  const swapping = swap();
+  for (let turn = 0; turn < 500; turn++) {
+    await writeFile(kept, "xx");
+    await reconcile(log, it.request, position);
+  }
+  isOver = true;
+  await swapping;
+  expect(await readFile(victim, "utf8")).toBe("untouched");
+});
 
 test("without a log path the console is drained all the same", async () => {
   const it = await machine();
