@@ -49,6 +49,7 @@ const PROGRAMS = [
   ["ip", "iproute2", "networks"],
   ["tc", "iproute2", "networks"],
   ["/usr/bin/fallocate", "util-linux", "logs"],
+  ["/usr/bin/flock", "util-linux", "a daemon that is alone on its state"],
 ] as const;
 
 export async function checkPrograms(node: Node, { kernel }: Pick<Config, "kernel">): Promise<Finding[]> {

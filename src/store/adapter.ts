@@ -26,8 +26,6 @@ export interface StoreOptions extends layout.StoreFolders {
   readonly qemuUid?: number;
 }
 
-/** QEMU's user must pass through to the disk, and read no names. */
-const FOLDER_MODE = 0o711;
 const FILE_MODE = 0o600;
 /** For what is ours alone. */
 const OWN_FOLDER_MODE = 0o700;
@@ -50,7 +48,7 @@ export async function openPodStore(
     );
   }
   for (const path of [options.stateFolderPath, options.runFolderPath]) {
-    if ((await mkdir(path, { recursive: true })) !== undefined) await chmod(path, FOLDER_MODE); // else: the admin's choice
+    if ((await mkdir(path, { recursive: true })) !== undefined) await chmod(path, layout.FOLDER_MODE); // else: the admin's choice
   }
   for (const path of [layout.podsFolder(options), layout.vncFolder(options)]) await makeFolder(path);
   for (const path of [layout.sshFolder(options), layout.consoleFolder(options)])
@@ -207,7 +205,7 @@ function encode<T>(kind: records.RecordKind<T>, value: T, field: string): string
 }
 
 /** There already: only its mode is set. */
-async function makeFolder(path: string, mode = FOLDER_MODE): Promise<void> {
+async function makeFolder(path: string, mode = layout.FOLDER_MODE): Promise<void> {
   try {
     await mkdir(path);
   } catch (error) {

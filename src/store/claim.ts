@@ -1,37 +1,50 @@
 // One daemon a state folder: a second one, started by mistake, must not recover what the first is in the middle of.
+//
+// By a lock on a file that root alone may open. A socket's abstract name would need no program, but any user of the node may
+// take such a name first, and keep the daemon from starting.
 
-import { createHash } from "node:crypto";
-import { realpath } from "node:fs/promises";
-import { createServer } from "node:net";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, constants, type FileHandle, mkdir, open } from "node:fs/promises";
+import { join } from "node:path";
 import { VmletError } from "../model/failure.ts";
+import { CLAIM, FOLDER_MODE } from "./layout.ts";
+
+const FLOCK = "/usr/bin/flock";
+const FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+/** What flock says of a lock that another has, where we tell it to. */
+const TAKEN = 75;
 
 /**
- * Held until disposed or until the process ends, however it ends: an abstract socket is the kernel's, not a file.
+ * Held until disposed or until the process ends, however it ends. Makes the folder if it is missing.
  * @throws CONFIG_INVALID while another process holds it.
  */
 export async function claimStateFolder(stateFolderPath: string): Promise<AsyncDisposable> {
-  const path = await realpath(stateFolderPath).catch(() => stateFolderPath); // not there: nothing in it to protect
-  const name = `vmlet-${createHash("sha256").update(path).digest("hex")}`; // a socket's name is short
-  const server = createServer((socket) => socket.destroy());
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
-  server.listen(`\0${name}`, resolve);
-  try {
-    await promise;
-  } catch (cause) {
-    const why =
-      cause instanceof Error && "code" in cause && cause.code === "EADDRINUSE" ? "another vmlet" : String(cause);
-    throw new VmletError(
+  const refused = (why: string, cause?: unknown): VmletError =>
+    new VmletError(
       { code: "CONFIG_INVALID", path: stateFolderPath, field: "stateFolderPath" },
-      `stateFolderPath: ${stateFolderPath} is in use by ${why}; stop that one first or choose another folder`,
+      `stateFolderPath: ${stateFolderPath} ${why}`,
       { cause },
     );
+  if ((await mkdir(stateFolderPath, { recursive: true })) !== undefined) await chmod(stateFolderPath, FOLDER_MODE);
+  const file = await open(join(stateFolderPath, CLAIM), FLAGS, 0o600);
+  try {
+    const exitCode = await lock(file);
+    if (exitCode === TAKEN) throw refused("is in use by another vmlet; stop that one first or choose another folder");
+    if (exitCode !== 0) throw refused(`cannot be locked: ${FLOCK} ended with ${exitCode}`);
+  } catch (error) {
+    await file.close();
+    throw error;
   }
-  return {
-    async [Symbol.asyncDispose]() {
-      const { promise: closed, resolve: onClosed } = Promise.withResolvers<void>();
-      server.close(() => onClosed());
-      await closed;
-    },
-  };
+  return { [Symbol.asyncDispose]: async () => await file.close() };
+}
+
+/** The lock is the open file's, which the program shares with us: it stays when the program has ended. */
+async function lock(file: FileHandle): Promise<number | null> {
+  const child = spawn(FLOCK, ["--exclusive", "--nonblock", "--conflict-exit-code", `${TAKEN}`, "3"], {
+    stdio: ["ignore", "ignore", "ignore", file.fd],
+    env: {},
+  });
+  const [exitCode] = (await once(child, "exit")) as [number | null];
+  return exitCode;
 }

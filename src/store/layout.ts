@@ -12,6 +12,11 @@ export interface StoreFolders {
   readonly runFolderPath: string;
 }
 
+/** QEMU's user must pass through to the disk, and read no names. */
+export const FOLDER_MODE = 0o711;
+
+/** In the state folder, open and locked while a daemon has it. */
+export const CLAIM = "claim";
 /** A folder that is still being filled; it gets its real name by one rename. Leftovers are thrown away at load. */
 export const ADDING = ".adding-";
 /** A folder that is on its way out. Leftovers are removed at load. */

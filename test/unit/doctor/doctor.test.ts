@@ -91,8 +91,10 @@ describe("libvirtd and programs", () => {
   });
 
   test("a program that is missing is named with its package", async () => {
-    const there = ["qemu-img", "setpriv", "xz", "/usr/bin/genisoimage", "ip", "tc", "/usr/bin/fallocate"];
-    const findings = await checkPrograms(nodeWith({ programs: [...there, config.kernel.dnsmasqPath] }), config);
+    const there = ["qemu-img", "setpriv", "xz", "/usr/bin/genisoimage", "ip", "tc"];
+    const utilLinux = ["/usr/bin/fallocate", "/usr/bin/flock"];
+    const programs = [...there, ...utilLinux, config.kernel.dnsmasqPath];
+    const findings = await checkPrograms(nodeWith({ programs }), config);
     expect(findings).toMatchObject([{ level: "error", remedy: "apt-get install bubblewrap" }]);
   });
 });
