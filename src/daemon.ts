@@ -22,6 +22,7 @@ import { createHostFiles } from "./kernel/host-files.ts";
 import { createMeter } from "./kernel/meter.ts";
 import { createNetns } from "./kernel/netns.ts";
 import { createWiring } from "./kernel/wiring.ts";
+import { findQemuUser } from "./lib/qemu-user.ts";
 import { run } from "./lib/spawn.ts";
 import { vmletVersion } from "./lib/version.ts";
 import { openHypervisor } from "./libvirt/adapter.ts";
@@ -47,10 +48,12 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const whyNotReady = async (asking: AbortSignal) => await whyNotServed(served.engine, asking);
   const { registry } = metrics;
   parts.use(serveMetrics(config.metrics.listen, { registry, whyNotReady, log: log.child("metrics") }));
-  const store = await openPodStore({ stateFolderPath, runFolderPath }, { log: log.child("store") }, signal);
+  const qemu = await findQemuUser();
+  const folders = { stateFolderPath, runFolderPath, ...(qemu && { qemuUid: qemu.uid }) };
+  const store = await openPodStore(folders, { log: log.child("store") }, signal);
   const images = parts.use(
     await openImageStore(
-      { ...config.images, rootPath: join(stateFolderPath, "images") },
+      { ...config.images, rootPath: join(stateFolderPath, "images"), ...(qemu && { qemuGid: qemu.gid }) },
       { run, clock, log: log.child("images"), onProgress: logProgress(log.child("images")), observer: metrics },
       signal,
     ),

@@ -1,6 +1,6 @@
 // The store's folders and files, and what a start makes of what the last run left in them.
 
-import { chmod, lstat, mkdir, readdir, rm } from "node:fs/promises";
+import { chmod, chown, lstat, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { diskBytesOf } from "../lib/disk-blocks.ts";
 import type { ImageDigest } from "../model/ids.ts";
@@ -28,10 +28,15 @@ export function layoutOf(rootPath: string): StoreLayout {
   };
 }
 
-/** Makes the folders. Those on the way to image bytes may be passed through by the QEMU user, but not listed. */
-export async function makeFolders(layout: StoreLayout): Promise<void> {
-  const open = [layout.rootPath, join(layout.rootPath, "blobs"), layout.blobsPath, layout.partialPath];
-  for (const path of open) await makeFolder(path, 0o711);
+/**
+ * Makes the folders. Those on the way to image bytes may be passed through by QEMU, but not listed. QEMU's arguments, which
+ * anybody may read, tell where the bytes are, so nobody else passes through the root. @param qemuGid Unknown: anybody does.
+ */
+export async function makeFolders(layout: StoreLayout, qemuGid: number | undefined): Promise<void> {
+  await makeFolder(layout.rootPath, qemuGid === undefined ? 0o711 : 0o710);
+  if (qemuGid !== undefined) await chown(layout.rootPath, -1, qemuGid);
+  for (const path of [join(layout.rootPath, "blobs"), layout.blobsPath, layout.partialPath])
+    await makeFolder(path, 0o711);
   for (const path of [layout.namesPath, layout.holdsPath]) await makeFolder(path, 0o700);
 }
 

@@ -3,6 +3,8 @@
 export interface ImageOptions {
   /** Folder of the image store. */
   readonly rootPath: string;
+  /** A group that QEMU is in, and alone passes through `rootPath`; absent: everybody does. */
+  readonly qemuGid?: number;
   /** Take names under `vmlet.dev/http/` too: bytes that anyone on the way may change. */
   readonly allowHttp: boolean;
   /** Rules from image name to URL, tried in this order; the first that fits is used. */

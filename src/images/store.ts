@@ -58,7 +58,7 @@ export async function openImageStore(
   checkNames(options);
   limitBacktracking();
   const layout = layoutOf(options.rootPath);
-  await makeFolders(layout);
+  await makeFolders(layout, options.qemuGid);
   const signatures = await readSignaturePolicy(options.signatures);
   const catalog = new Catalog(options.pinned, signatures);
   const unreadableHolds = await restore(layout, catalog, parts.log);

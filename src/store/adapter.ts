@@ -1,11 +1,12 @@
 // The PodStore on disk: a folder per pod, a folder per machine inside it, facts and state as separate records.
 
-import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, statfs } from "node:fs/promises";
+import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
 import { folderUsage } from "../lib/folder-usage.ts";
 import { mountPointOf } from "../lib/mount-point.ts";
+import { QEMU_USERS } from "../lib/qemu-user.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId, PodId } from "../model/ids.ts";
 import type { MachineState } from "../model/machine.ts";
@@ -20,8 +21,8 @@ import * as records from "./records.ts";
 
 export interface StoreOptions extends layout.StoreFolders {
   /**
-   * Who QEMU runs as: it creates the VNC socket itself, so that folder is its own. Default: `libvirt-qemu` or `qemu` as
-   * in /etc/passwd; neither there: the folder stays ours, and a domain with VNC fails to start saying so.
+   * Who QEMU runs as: it creates the VNC socket itself, so that folder is its own. Absent: the folder stays ours, and a
+   * domain with VNC fails to start saying so.
    */
   readonly qemuUid?: number;
 }
@@ -32,7 +33,6 @@ const OWN_FOLDER_MODE = 0o700;
 /** What DISK_FULL asks for: several blocks more than a usual pod takes. */
 const ROOM_FOR_RECORDS_BYTES = 64 << 10;
 const NO_ROOM: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EROFS"]);
-const QEMU_USERS = ["libvirt-qemu", "qemu"];
 
 /** Makes the folders that are missing. @throws CONFIG_INVALID when the run folder's path is too long for sockets. */
 export async function openPodStore(
@@ -53,7 +53,7 @@ export async function openPodStore(
   for (const path of [layout.podsFolder(options), layout.vncFolder(options)]) await makeFolder(path);
   for (const path of [layout.sshFolder(options), layout.consoleFolder(options)])
     await makeFolder(path, OWN_FOLDER_MODE);
-  const qemuUid = options.qemuUid ?? (await findQemuUid());
+  const { qemuUid } = options;
   if (qemuUid === undefined) log.warn("no user of QEMU found", { users: QEMU_USERS });
   else await chown(layout.vncFolder(options), qemuUid, -1);
   return new DiskPodStore(options, log);
@@ -221,15 +221,6 @@ async function namesIn(folderPath: string): Promise<readonly string[]> {
     if (errorCodeOf(error) === "ENOENT") return [];
     throw error;
   }
-}
-
-async function findQemuUid(): Promise<number | undefined> {
-  const users = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"));
-  for (const name of QEMU_USERS) {
-    const uid = users.find((fields) => fields[0] === name)?.[2];
-    if (uid !== undefined) return Number(uid);
-  }
-  return undefined;
 }
 
 /** A file system that became read-only has no room either, and what ends must end there, too. */

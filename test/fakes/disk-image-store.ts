@@ -30,6 +30,7 @@ export interface FixtureOptions {
   readonly rootPath?: string;
   /** As under `images:` in the configuration. */
   readonly images?: Readonly<Record<string, unknown>>;
+  readonly qemuGid?: number;
   readonly run?: Run;
   readonly server?: WebServer;
 }
@@ -41,10 +42,11 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
   const rootPath = options.rootPath ?? (await tempFolder(parts));
   const log = keptLog();
   const progress: PullProgress[] = [];
+  const ofQemu = options.qemuGid === undefined ? {} : { qemuGid: options.qemuGid };
   const open = async (more = {}) => {
     const settings = JSON.stringify({ images: { allowHttp: true, ...options.images, ...more } });
     return openImageStore(
-      { ...parseConfig(settings, "test", []).images, rootPath },
+      { ...parseConfig(settings, "test", []).images, rootPath, ...ofQemu },
       {
         run: options.run ?? run,
         clock: { nowMs: () => Date.now() },

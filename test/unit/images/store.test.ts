@@ -155,6 +155,13 @@ test("blobs are read-only to all, and nobody may list the folders on the way to 
   expect((await stat(join(under.rootPath, "holds"))).mode & 0o777).toBe(0o700);
 });
 
+test("only QEMU passes through to the blobs, where its group is known", async () => {
+  const gid = process.getgid?.() ?? 0;
+  await using under = await openDiskStore({ run: agreeingQemuImg(64 * MIB), qemuGid: gid });
+  const found = await stat(under.rootPath);
+  expect([found.mode & 0o777, found.gid]).toEqual([0o710, gid]);
+});
+
 test("a start removes cut downloads and bytes without a name, and nothing that a name means", async () => {
   await using under = await open();
   under.server.serve("/image", qcow2());
