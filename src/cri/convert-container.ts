@@ -9,12 +9,14 @@ import {
   type ContainerStatus,
   type Mount as CriMount,
   type ImageSpec,
+  type KeyValue,
   MountPropagation,
   type Signal,
 } from "../gen/runtime.ts";
 import { joinInside } from "../lib/safe-path.ts";
+import { isShellName } from "../model/environment.ts";
 import { invalid } from "../model/failure.ts";
-import type { MachineSpec, MachineState, Mount } from "../model/machine.ts";
+import type { EnvVar, MachineSpec, MachineState, Mount } from "../model/machine.ts";
 import type { PodSpec } from "../model/pod.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
 import { runAsOf } from "./convert-run-as.ts";
@@ -23,19 +25,19 @@ import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, quoted, required, res
 /** @throws SPEC_INVALID naming the field. */
 export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
   const metadata = required(config.metadata, "config.metadata");
-  const image = required(config.image?.image, "config.image.image");
+  const image = imageNameOf(required(config.image?.image, "config.image.image"), "config.image.image");
   const runAs = runAsOf(config.linux?.securityContext);
   return {
     name: nameOf(metadata.name, "config.metadata.name"),
     attempt: metadata.attempt,
     image,
-    userImage: config.image?.userSpecifiedImage || image,
-    command: config.command,
-    args: config.args,
-    workingDir: config.workingDir,
+    userImage: imageNameOf(config.image?.userSpecifiedImage || image, "config.image.user_specified_image"),
+    command: config.command.map((word, index) => withoutNul(word, `config.command[${index}]`)),
+    args: config.args.map((word, index) => withoutNul(word, `config.args[${index}]`)),
+    workingDir: withoutNul(config.workingDir, "config.working_dir"),
     ...(runAs === undefined ? {} : { runAs }),
     ...(config.stdin ? { input: { isTty: config.tty, isOnce: config.stdinOnce } } : {}),
-    env: config.envs.map(({ key, value }) => ({ name: key, valueBase64: value.toString("base64") })),
+    env: config.envs.map(envOf),
     mounts: config.mounts.map(mountOf),
     labels: config.labels,
     annotations: config.annotations,
@@ -43,6 +45,29 @@ export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpe
     resources: resourcesOf(config.linux?.resources, "config.linux.resources"),
     stopSignal: config.stopSignal,
   };
+}
+
+/** Shown in the domain's description: libvirt takes no domain of more than 4 MiB. */
+function imageNameOf(name: string, field: string): string {
+  if (name.length <= MAX_IMAGE_NAME_CHARS) return name;
+  throw invalid(field, `${name.length} characters, at most ${MAX_IMAGE_NAME_CHARS}`);
+}
+
+const MAX_IMAGE_NAME_CHARS = 4096;
+
+/** What no process can be given. */
+function withoutNul(text: string, field: string): string {
+  if (text.includes("\0")) throw invalid(field, "has a NUL character, which no process can be given");
+  return text;
+}
+
+function envOf({ key, value }: KeyValue, index: number): EnvVar {
+  if (value.includes(0) && isShellName(key))
+    throw invalid(
+      `config.envs[${index}].value`,
+      `of ${quoted(key)} has a NUL character, which no process can be given`,
+    );
+  return { name: key, valueBase64: value.toString("base64") };
 }
 
 function mountOf({ containerPath, hostPath, readonly }: CriMount): Mount {

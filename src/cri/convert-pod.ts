@@ -40,7 +40,7 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string, hand
     hostname: config.hostname === "" ? hostnameFrom(metadata.name) : hostnameOf(config.hostname),
     logFolderPath,
     dns: dnsOf(config),
-    portMappings: config.portMappings.filter(({ hostPort }) => hostPort !== 0).map(portMappingOf),
+    portMappings: config.portMappings.flatMap(portMappingOf),
     labels: config.labels,
     annotations: config.annotations,
     runtimeHandler,
@@ -125,7 +125,9 @@ function hostnameFrom(podName: string): string {
   return HOSTNAME.test(cut) ? cut : "vm";
 }
 
-function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
+/** None for a port that the node does not open. */
+function portMappingOf(mapping: CriPortMapping, index: number): readonly PortMapping[] {
+  if (mapping.hostPort === 0) return [];
   const field = `config.port_mappings[${index}]`;
   for (const [name, port] of [
     ["container_port", mapping.containerPort],
@@ -135,7 +137,7 @@ function portMappingOf(mapping: CriPortMapping, index: number): PortMapping {
   }
   const { containerPort, hostPort, hostIp } = mapping;
   if (hostIp !== "" && isIP(hostIp) === 0) throw invalid(`${field}.host_ip`, `${quoted(hostIp)} is not an IP address`);
-  return { protocol: protocolOf(mapping.protocol, field), containerPort, hostPort, hostIp };
+  return [{ protocol: protocolOf(mapping.protocol, field), containerPort, hostPort, hostIp }];
 }
 
 function protocolOf(protocol: Protocol, field: string): PortMapping["protocol"] {

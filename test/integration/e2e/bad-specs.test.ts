@@ -86,10 +86,23 @@ describe("in a ready pod, a container", () => {
       { linux: { resources: { memoryLimitInBytes: 1n << 62n } } },
       /memory_limit_in_bytes: \d+ is/,
     ],
+    [
+      "cpu_quota",
+      { linux: { resources: { cpuPeriod: 100_000n, cpuQuota: 5n } } },
+      /cpu_quota: 5 is not from 1000 to \d+ microseconds; 0 or less is no limit/,
+    ],
+    ["cpu_period", { linux: { resources: { cpuPeriod: -1n, cpuQuota: 50_000n } } }, /cpu_period: -1 is not from 1000/],
+    ["cpu_shares", { linux: { resources: { cpuShares: -1n } } }, /cpu_shares: -1 is not from 0/],
+    ["cpuset_cpus", { linux: { resources: { cpusetCpus: "3-0" } } }, /cpuset_cpus: "3-0" is no list of CPUs/],
+    [
+      "user_specified_image",
+      { image: { image: "x", userSpecifiedImage: "y".repeat(3 << 20) } },
+      /user_specified_image: /,
+    ],
     ["cpuset_cpus", { linux: { resources: { cpusetCpus: "0'/><x" } } }, /cpuset_cpus: "0'\/><x" is no list of CPUs/],
-    ["envs", { envs: [{ key: "A", value: Buffer.from("a\0b") }] }, /env\[A\]: has a NUL/],
-    ["command", { command: ["sh", "-c", "a\0b"] }, /command\[2\]: has a NUL/],
-    ["working_dir", { command: ["sh"], workingDir: "/\0" }, /workingDir: has a NUL/],
+    ["envs", { envs: [{ key: "A", value: Buffer.from("a\0b") }] }, /config\.envs\[0\]\.value: of "A" has a NUL/],
+    ["command", { command: ["sh", "-c", "a\0b"] }, /config\.command\[2\]: has a NUL/],
+    ["working_dir", { command: ["sh"], workingDir: "/\0" }, /config\.working_dir: has a NUL/],
     ["envs", { envs: [{ key: "A", value: Buffer.alloc(5 << 20) }] }, /config: \d+ bytes to keep, limit 4194304/],
   ])("that makes no sense is refused, naming %s", async (_field, over, details) => {
     await expectBad(over as VmPodOptions["container"], status.INVALID_ARGUMENT, details);

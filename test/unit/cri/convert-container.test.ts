@@ -11,6 +11,23 @@ const specOf = (securityContext: Security) =>
     podSpec(),
   );
 
+test.each<[string, Parameters<typeof ContainerConfig.fromPartial>[0]]>([
+  ["config.command[1]: has a NUL", { command: ["sh", "a\0b"] }],
+  ["config.args[0]: has a NUL", { command: ["sh"], args: ["a\0b"] }],
+  ["config.working_dir: has a NUL", { workingDir: "/\0" }],
+  ['config.envs[1].value: of "B" has a NUL', { envs: [{ key: "A" }, { key: "B", value: Buffer.from("\0") }] }],
+  ["config.image.image: 5000 characters, at most 4096", { image: { image: "x".repeat(5000) } }],
+  [
+    "config.image.user_specified_image: 5000 characters",
+    { image: { image: "x", userSpecifiedImage: "x".repeat(5000) } },
+  ],
+])("what cannot be is refused before anything is made: %s", (message, over) => {
+  // A user makes the command longer by a word: the field is named as the caller spelled it.
+  const linux = { securityContext: { runAsUser: { value: 7n } } };
+  const config = ContainerConfig.fromPartial({ metadata: { name: "vm" }, image: { image: "x" }, linux, ...over });
+  expect(() => machineSpecOf(config, podSpec())).toThrow(message);
+});
+
 test("a user, a group and more groups are whom the commands run as; root alone is nobody special", () => {
   const groups = { supplementalGroups: [5n, 6n] };
   expect(specOf({ runAsUser: { value: 1001n }, runAsGroup: { value: 2n }, ...groups }).runAs).toEqual({

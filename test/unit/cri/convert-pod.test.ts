@@ -42,6 +42,14 @@ test.each([
   expect(() => podSpecOf(config, "", [])).toThrow(/^config\.linux\.sysctls\["/);
 });
 
+test("a port is named by its place among all, those that the node does not open included", () => {
+  const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
+  const of = (hostPort: number) => ({ containerPort: 80, hostPort });
+  const config = (...ports: number[]) => PodSandboxConfig.fromPartial({ metadata, portMappings: ports.map(of) });
+  expect(podSpecOf(config(0, 8080), "", []).portMappings).toMatchObject([{ hostPort: 8080 }]);
+  expect(() => podSpecOf(config(0, 8080, -1), "", [])).toThrow(/^config\.port_mappings\[2\]\.host_port: -1/);
+});
+
 test("a host name that is named must be one", () => {
   expect(specOf("web", "other").hostname).toBe("other");
   expect(() => specOf("web", "not a host")).toThrow(/^config\.hostname: /);
