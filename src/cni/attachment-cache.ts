@@ -46,6 +46,9 @@ const recordSchema = z.object({
   attachment: z.looseObject({ network: z.string() }).optional(),
 });
 
+/** A configuration and a result of a MiB each, and a pod's ports and name servers, which may be as large as its record. */
+const MAX_RECORD_BYTES = 8 << 20;
+
 export class AttachmentCache {
   readonly #folderPath: string;
 
@@ -57,7 +60,7 @@ export class AttachmentCache {
   async read(podId: PodId): Promise<CachedAttachment | undefined> {
     const path = this.#pathOf(podId);
     try {
-      const record = recordSchema.parse(JSON.parse(await readCapped(path)));
+      const record = recordSchema.parse(JSON.parse(await readCapped(path, MAX_RECORD_BYTES)));
       if (record.at === "attached" && (record.result === undefined || record.attachment === undefined)) {
         throw new Error("attached without a result");
       }

@@ -85,10 +85,10 @@ async function namesIn(folderPath: string): Promise<string[]> {
 }
 
 /** Text of a regular file of sane size. */
-export async function readCapped(path: string): Promise<string> {
+export async function readCapped(path: string, maxBytes = MAX_CONFIG_BYTES): Promise<string> {
   await using file = await open(path, "r");
   const { size } = await file.stat();
-  if (size > MAX_CONFIG_BYTES) throw new Error(`${size} bytes, at most ${MAX_CONFIG_BYTES}`);
+  if (size > maxBytes) throw new Error(`${size} bytes, at most ${maxBytes}`);
   return await file.readFile("utf8");
 }
 

@@ -22,6 +22,21 @@ networkContract("CNI with a script for a plugin", async () => {
   };
 });
 
+test("a pod with ports without end is detached as it was attached", async () => {
+  await using plugins = await ScriptPlugins.create();
+  await plugins.good("first");
+  await plugins.chain("first");
+  const ports = Array.from({ length: 20_000 }, (_, index) => index + 1);
+  const request = {
+    ...newRequest(),
+    portMappings: ports.map((port) => ({ protocol: "tcp" as const, containerPort: port, hostPort: port, hostIp: "" })),
+  };
+  await plugins.network().attach(request, soon());
+  await plugins.chain("second"); // what the node's configuration says by then
+  await plugins.network().detach(request, soon());
+  expect(await plugins.calls()).toEqual(["ADD first", "DEL first"]);
+});
+
 describe("a chain", () => {
   test("is added in order, each plugin with the result of the one before, and deleted in reverse with the last", async () => {
     await using plugins = await ScriptPlugins.create();
