@@ -81,9 +81,11 @@ export class Pods {
     return this.machines().filter((machine) => machine.facts.podId === podId);
   }
 
-  findPodByName(spec: PodName): PodRecord | undefined {
-    const wanted = podNameOf(spec);
-    return this.pods().find((pod) => podNameOf(pod.facts.spec) === wanted);
+  /** By the parts of its name: as one text, names with slashes and brackets may be the same and are not. */
+  findPodByName({ namespace, name, uid, attempt }: PodName): PodRecord | undefined {
+    const isIt = ({ facts: { spec } }: PodRecord): boolean =>
+      spec.name === name && spec.namespace === namespace && spec.uid === uid && spec.attempt === attempt;
+    return this.pods().find(isIt);
   }
 
   async addPod(record: PodRecord): Promise<void> {

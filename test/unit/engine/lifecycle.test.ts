@@ -213,6 +213,12 @@ test("RunPodSandbox repeated gives the same pod, also when both run at once", as
   });
 });
 
+test("pods whose names read the same and are not are two", async () => {
+  const { engine } = await new World().start();
+  const [a, b] = [podSpec({ namespace: "a/b", name: "c" }), podSpec({ namespace: "a", name: "b/c" })];
+  expect(await engine.runPod(a, soon())).not.toBe(await engine.runPod(b, soon()));
+});
+
 test("unknown ids are no error for Stop and Remove", async () => {
   const world = new World();
   const { engine } = await world.start();
