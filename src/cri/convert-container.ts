@@ -20,7 +20,16 @@ import type { EnvVar, MachineSpec, MachineState, Mount } from "../model/machine.
 import type { PodSpec } from "../model/pod.ts";
 import type { MachineRecord } from "../ports/pod-store.ts";
 import { runAsOf } from "./convert-run-as.ts";
-import { linuxResourcesOf, matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
+import {
+  isPath,
+  linuxResourcesOf,
+  matchesLabels,
+  nameOf,
+  nanosOf,
+  quoted,
+  required,
+  resourcesOf,
+} from "./convert-shared.ts";
 
 /** @throws SPEC_INVALID naming the field. */
 export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpec {
@@ -77,6 +86,8 @@ function mountOf({ containerPath, hostPath, readonly }: CriMount): Mount {
 function logPathOf(logPath: string, logFolderPath: string): string {
   if (logPath === "" || logFolderPath === "") return "";
   const path = joinInside(logFolderPath, logPath);
+  if (path && !isPath(path))
+    throw invalid("config.log_path", `${quoted(logPath)} makes a path of more than 4095 bytes`);
   if (path) return path;
   throw invalid("config.log_path", `${quoted(logPath)} leads out of the pod's log_directory ${logFolderPath}`);
 }

@@ -16,7 +16,7 @@ import {
 import { invalid } from "../model/failure.ts";
 import type { PodSpec, PortMapping } from "../model/pod.ts";
 import type { BrokenRecord, PodRecord } from "../ports/pod-store.ts";
-import { matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
+import { isPath, matchesLabels, nameOf, nanosOf, quoted, required, resourcesOf } from "./convert-shared.ts";
 
 /**
  * The empty handler is ours as well: it is the default when we are the kubelet's endpoint ourselves.
@@ -30,8 +30,8 @@ export function podSpecOf(config: PodSandboxConfig, runtimeHandler: string, hand
     throw invalid("runtime_handler", `${quoted(runtimeHandler)} is not known here; router.handlers has ${known}`);
   }
   const logFolderPath = config.logDirectory;
-  if (logFolderPath !== "" && !isAbsolute(logFolderPath))
-    throw invalid("config.log_directory", `${quoted(logFolderPath)} must be an absolute path`);
+  if (logFolderPath !== "" && !(isAbsolute(logFolderPath) && isPath(logFolderPath)))
+    throw invalid("config.log_directory", `${quoted(logFolderPath)} must be an absolute path of at most 4095 bytes`);
   return {
     name: podNameOf(metadata.name, "config.metadata.name"),
     namespace: podNameOf(metadata.namespace, "config.metadata.namespace"),

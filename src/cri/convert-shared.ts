@@ -27,6 +27,12 @@ export function nameOf(value: string, field: string): string {
   return name;
 }
 
+/** Of the kernel, without the closing NUL. */
+const MAX_PATH_BYTES = 4095;
+
+/** True for what the kernel takes as a path. */
+export const isPath = (text: string): boolean => !text.includes("\0") && Buffer.byteLength(text) <= MAX_PATH_BYTES;
+
 /** Zero on the wire means "not said". */
 export function resourcesOf(linux: LinuxContainerResources | undefined, field: string): Resources {
   if (!linux) return {};

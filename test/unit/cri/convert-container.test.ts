@@ -16,6 +16,7 @@ test.each<[string, Parameters<typeof ContainerConfig.fromPartial>[0]]>([
   ["config.args[0]: has a NUL", { command: ["sh"], args: ["a\0b"] }],
   ["config.working_dir: has a NUL", { workingDir: "/\0" }],
   ['config.envs[1].value: of "B" has a NUL', { envs: [{ key: "A" }, { key: "B", value: Buffer.from("\0") }] }],
+  ["config.log_path: ", { logPath: "x".repeat(4096) }],
   ["config.image.image: 5000 characters, at most 4096", { image: { image: "x".repeat(5000) } }],
   [
     "config.image.user_specified_image: 5000 characters",

@@ -50,6 +50,15 @@ test("a port is named by its place among all, those that the node does not open 
   expect(() => podSpecOf(config(0, 8080, -1), "", [])).toThrow(/^config\.port_mappings\[2\]\.host_port: -1/);
 });
 
+test.each(["var/log", "/var/log\0", `/${"x".repeat(4095)}`])(
+  "a log folder that is no path is refused: %#",
+  (logDirectory) => {
+    const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
+    const config = PodSandboxConfig.fromPartial({ metadata, logDirectory });
+    expect(() => podSpecOf(config, "", [])).toThrow(/^config\.log_directory: /);
+  },
+);
+
 test("a host name that is named must be one", () => {
   expect(specOf("web", "other").hostname).toBe("other");
   expect(() => specOf("web", "not a host")).toThrow(/^config\.hostname: /);
