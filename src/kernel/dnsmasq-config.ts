@@ -38,7 +38,6 @@ export function renderDnsmasqConfig({
   if (own === undefined) return undefined;
   const servers = dns.servers.filter((server) => isIPv4(server)).slice(0, MAX_SERVERS);
   const searches = fitting(dns.searches.filter((search) => DOMAIN.test(search) && search.length <= 253));
-  const name = HOSTNAME.test(hostname) ? [hostname] : [];
   const option = (number: number, values: readonly string[]): string =>
     ["dhcp-option=", [number, ...values].join(",")].join("");
   return [
@@ -58,9 +57,11 @@ export function renderDnsmasqConfig({
     "dhcp-authoritative",
     `shared-network=${tapName},${own.address}`,
     `dhcp-range=${own.address},${own.address},${maskOf(own.prefixLength)},infinite`,
-    `dhcp-host=${[attachment.mac, own.address, ...name, "infinite"].join(",")}`,
+    `dhcp-host=${attachment.mac},${own.address},infinite`,
     "dhcp-ignore=tag:!known",
     ...routeOptions(attachment.routes, own).map(([number, values]) => option(number, values)),
+    // Not in dhcp-host: a host that is called "ignore" is served nothing there, and one called "12" is a lease of 12 s.
+    ...(HOSTNAME.test(hostname) ? [option(12, [hostname])] : []),
     option(6, servers),
     ...(searches.length === 0 ? [] : [option(119, searches)]),
     option(26, [String(attachment.mtu)]),

@@ -42,6 +42,12 @@ test("routes and a gateway outside the subnet reach the guest by DHCP", async ()
   });
 });
 
+test.each(["ignore", "infinite", "12"])("a pod that is called %s is served as any other", async (hostname) => {
+  await using pod = await WiredPod.create();
+  await pod.wiring.wire({ ...pod.request, hostname }, soon());
+  expect(await pod.guest.askForLease()).toMatchObject({ ip: "10.77.0.2", hostname });
+});
+
 test("two guests and the host reach each other by both families, with whole TCP streams", async () => {
   await using host = await PrivateHost.create();
   await using one = await WiredPod.create(host);
