@@ -3,7 +3,7 @@
 import { constants, type FileHandle, open, readdir } from "node:fs/promises";
 import { basename } from "node:path";
 import { errorCodeOf } from "../lib/error-code.ts";
-import { LogFolder, type LogPlace } from "./log-folder.ts";
+import { LogFolder, type LogPlace, notOpened } from "./log-folder.ts";
 import type { FileIdentity, Position } from "./position.ts";
 
 // NOFOLLOW and NONBLOCK: a link or a FIFO in the place of the log is refused, not followed or waited for.
@@ -28,7 +28,9 @@ export class LogFile implements AsyncDisposable {
   /** Makes the file if it is missing, its folder only when asked to. */
   static async open(place: LogPlace, { makesFolder }: { makesFolder: boolean }): Promise<LogFile> {
     await using folder = await LogFolder.open(place, { makes: makesFolder });
-    const file = await open(folder.pathOf(place.logPath), FLAGS, MODE);
+    const file = await open(folder.pathOf(place.logPath), FLAGS, MODE).catch((error: unknown) => {
+      throw notOpened(place.logPath, error);
+    });
     try {
       const stats = await file.stat();
       if (!stats.isFile()) throw new Error(`${place.logPath}: is not a regular file`);

@@ -28,7 +28,7 @@ export class LogFolder implements AsyncDisposable {
     for (const name of relative(root, dirname(logPath)).split("/").filter(Boolean)) {
       path = join(path, name);
       await using above = at;
-      if (makes) await mkdir(above.pathOf(name), { mode: MODE }).catch(unlessThere);
+      if (makes) await makeFolder(above.pathOf(name), path);
       at = new LogFolder(await openFolder(above.pathOf(name), path));
     }
     return at;
@@ -44,17 +44,27 @@ export class LogFolder implements AsyncDisposable {
   }
 }
 
-/** @param shownPath What people call it. */
+/** What could not be opened, by the path that people know. */
+export function notOpened(path: string, error: unknown): Error {
+  const code = errorCodeOf(error) ?? String(error);
+  const why = LINK_OR_FILE.has(code) ? `is a link, or no ${code === "ENOTDIR" ? "folder" : "file"}` : code;
+  return new Error(`${path}: ${why}`, { cause: error });
+}
+
+const LINK_OR_FILE: ReadonlySet<string> = new Set(["ENOTDIR", "ELOOP", "EISDIR", "ENXIO"]);
+
 async function openFolder(path: string, shownPath: string): Promise<FileHandle> {
   try {
     return await open(path, FLAGS);
   } catch (error) {
-    const code = errorCodeOf(error);
-    if (code !== "ENOTDIR" && code !== "ELOOP") throw error;
-    throw new Error(`${shownPath}: is a link or a file, and a pod's log is only written in folders`, { cause: error });
+    throw notOpened(shownPath, error);
   }
 }
 
-function unlessThere(error: unknown): void {
-  if (errorCodeOf(error) !== "EEXIST") throw error;
+async function makeFolder(path: string, shownPath: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: MODE });
+  } catch (error) {
+    if (errorCodeOf(error) !== "EEXIST") throw notOpened(shownPath, error);
+  }
 }

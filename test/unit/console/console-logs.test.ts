@@ -279,6 +279,9 @@ for (const what of ["pod/vm", "pod"]) {
     await mkdir(join(it.folder, what, ".."), { recursive: true });
     await symlink(outside, join(it.folder, what));
     const logs = await it.daemon();
+    await expect(logs.reopen(it.request.machineId, never)).rejects.toThrow(
+      `${join(it.folder, what)}: is a link, or no folder`,
+    );
     await it.print("x\n");
     await until(() => it.notes.length > 0);
     expect((await readdir(outside, { recursive: true })).toSorted()).toEqual(["vm"]);
