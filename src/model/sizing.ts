@@ -64,7 +64,7 @@ function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
   const isLimited = cpuQuotaUs !== undefined && cpuQuotaUs > 0;
   const periodUs = cpuPeriodUs ?? DEFAULT_PERIOD_US;
   checkRange(periodUs, PERIOD_US, `${field}.cpu_period`, " microseconds");
-  if (isLimited) checkRange(cpuQuotaUs, QUOTA_US, `${field}.cpu_quota`, " microseconds; 0 or less is no limit");
+  if (isLimited) checkRange(cpuQuotaUs, QUOTA_US, `${field}.cpu_quota`, " microseconds; -1 is no limit");
   if (cpuShares !== undefined) checkRange(cpuShares, SHARES, `${field}.cpu_shares`, "");
   return {
     count: isLimited ? Math.min(MAX_VCPUS, Math.max(1, Math.ceil(cpuQuotaUs / periodUs))) : 1,

@@ -89,7 +89,7 @@ describe("in a ready pod, a container", () => {
     [
       "cpu_quota",
       { linux: { resources: { cpuPeriod: 100_000n, cpuQuota: 5n } } },
-      /cpu_quota: 5 is not from 1000 to \d+ microseconds; 0 or less is no limit/,
+      /cpu_quota: 5 is not from 1000 to \d+ microseconds; -1 is no limit/,
     ],
     ["cpu_period", { linux: { resources: { cpuPeriod: -1n, cpuQuota: 50_000n } } }, /cpu_period: -1 is not from 1000/],
     ["cpu_shares", { linux: { resources: { cpuShares: -1n } } }, /cpu_shares: -1 is not from 0/],

@@ -76,7 +76,7 @@ test.each(["all", "0-", "0 1", "1;2", "^1", "0\n", "0,5-2"])("a CPU set that is 
 test.each([
   [{ cpuPeriodUs: -5, cpuQuotaUs: 50_000 }, "cpu_period: -5 is not from 1000 to 1000000 microseconds"],
   [{ cpuPeriodUs: 2_000_000 }, "cpu_period: 2000000 is not from 1000 to 1000000 microseconds"],
-  [{ cpuQuotaUs: 999 }, "cpu_quota: 999 is not from 1000 to 17592186044415 microseconds; 0 or less is no limit"],
+  [{ cpuQuotaUs: 999 }, "cpu_quota: 999 is not from 1000 to 17592186044415 microseconds; -1 is no limit"],
   [{ cpuQuotaUs: Number.MAX_SAFE_INTEGER }, "cpu_quota: 9007199254740991 is not from 1000 to 17592186044415"],
   [{ cpuShares: -1 }, "cpu_shares: -1 is not from 0"],
 ])("CPU limits that no machine can have are refused by name: %o", (resources, message) => {
