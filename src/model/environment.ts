@@ -4,19 +4,20 @@ import type { EnvVar } from "./machine.ts";
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Assigning one of these ends a shell that is bash in POSIX mode. */
-const READ_ONLY_IN_BASH: ReadonlySet<string> = new Set([
+/** Assigning one of these ends a shell that is bash in POSIX mode; the last, unless it is a number, one that is dash. */
+const SHELLS_OWN: ReadonlySet<string> = new Set([
   "UID",
   "EUID",
   "PPID",
   "BASHOPTS",
   "SHELLOPTS",
   "BASH_VERSINFO",
+  "OPTIND",
 ]);
 
 /** True when sh can hold a variable of this name without complaint. */
 export function isShellName(name: string): boolean {
-  return NAME.test(name) && !READ_ONLY_IN_BASH.has(name);
+  return NAME.test(name) && !SHELLS_OWN.has(name);
 }
 
 /** One sentence for each variable that no shell can hold and that the guest therefore does not get. */

@@ -42,6 +42,14 @@ test("variables that no shell can hold are left out, each with a notice, and the
   expect(notices[0]).toContain('"my-name"');
 });
 
+test.each(["OPTIND", "BASHOPTS", "PPID", "LINENO", "RANDOM", "HISTSIZE", "IFS"])(
+  "no variable of a shell's own ends a shell: %s",
+  (name) => {
+    const file = environmentFile([envVar(name, "abc"), envVar("LAST", "here")]).toString();
+    expect(sh(`set -a\n${file}printf %s "$LAST"`).toString()).toBe("here");
+  },
+);
+
 test("a value with a NUL is refused, naming the variable", () => {
   expect(() => environmentFile([envVar("A", "x\0y")])).toThrow("env[A]");
 });
