@@ -74,6 +74,12 @@ test.each<[string, Resources, string, RegExp]>([
   ["more memory", { memoryLimitBytes: 2 ** 31 }, "WRONG_STATE", /^linux.memory_limit_in_bytes: .* started with, 928Mi/],
   ["more vCPUs", { cpuQuotaUs: 250_000 }, "WRONG_STATE", /^linux.cpu_quota: .*has 2 vCPUs, .* of use to 3 only/],
   ["too little memory", { memoryLimitBytes: 1 << 20 }, "SPEC_INVALID", /^linux.memory_limit_in_bytes: /],
+  [
+    "a period that none can have",
+    { cpuPeriodUs: -1, memoryLimitBytes: 768 << 20 },
+    "SPEC_INVALID",
+    /^linux.cpu_period: -1 is not/,
+  ],
   ["CPUs that are none", { cpusetCpus: "all" }, "SPEC_INVALID", /^linux.cpuset_cpus: "all" is no list of CPUs/],
   ["nodes that are none", { cpusetMems: "-1" }, "SPEC_INVALID", /^linux.cpuset_mems: "-1" is no list of memory nodes/],
 ])("%s is refused with the field and the reason, and nothing is changed", async (_what, change, code, why) => {
@@ -83,6 +89,7 @@ test.each<[string, Resources, string, RegExp]>([
   await expect(refusal).rejects.toThrow(why);
   expect(resourcesInForce(engine.pods.machine(machineId))).toEqual(AT_FIRST);
   expect(world.hypervisor.tunedTo(machineId)).toBeUndefined();
+  expect(world.hypervisor.memoryOf(machineId)).toBe(928 << 20);
 });
 
 test("a machine that was not started yet can become any other", async () => {
