@@ -136,7 +136,8 @@ function portMappingOf(mapping: CriPortMapping, index: number): readonly PortMap
     if (port < 1 || port > 65_535) throw invalid(`${field}.${name}`, `${port} is not a port`);
   }
   const { containerPort, hostPort, hostIp } = mapping;
-  if (hostIp !== "" && isIP(hostIp) === 0) throw invalid(`${field}.host_ip`, `${quoted(hostIp)} is not an IP address`);
+  const isAddress = isIP(hostIp) !== 0 && !hostIp.includes("%"); // with a zone no plugin takes it
+  if (hostIp !== "" && !isAddress) throw invalid(`${field}.host_ip`, `${quoted(hostIp)} is not an IP address`);
   return [{ protocol: protocolOf(mapping.protocol, field), containerPort, hostPort, hostIp }];
 }
 

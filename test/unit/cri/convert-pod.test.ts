@@ -42,6 +42,15 @@ test.each([
   expect(() => podSpecOf(config, "", [])).toThrow(/^config\.linux\.sysctls\["/);
 });
 
+test.each(["localhost", "1.2.3", "fe80::1%eth0"])("%j is no address for a port", (hostIp) => {
+  const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
+  const config = PodSandboxConfig.fromPartial({
+    metadata,
+    portMappings: [{ containerPort: 80, hostPort: 80, hostIp }],
+  });
+  expect(() => podSpecOf(config, "", [])).toThrow(/^config\.port_mappings\[0\]\.host_ip: .* is not an IP address/);
+});
+
 test("a port is named by its place among all, those that the node does not open included", () => {
   const metadata = { name: "web", uid: "uid", namespace: "default", attempt: 0 };
   const of = (hostPort: number) => ({ containerPort: 80, hostPort });
