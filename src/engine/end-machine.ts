@@ -61,18 +61,25 @@ async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Pr
     await wiring.unwire({ podId, netnsPath }, undoSignal(UNDO_LIMIT_MS));
   }
   const workloadExitCode = await seed.readInitReport(store.pathsOf(podId, machineId).initReportPath);
-  const exit = { finishedAtMs, ...verdictOn(ended, workloadExitCode) };
+  const exit = { finishedAtMs, ...verdictOn(record, ended, workloadExitCode) };
   pods.setCondition(machineId, undefined);
   await pods.moveMachine(machineId, { type: "ended", exit });
   log.info("machine exited", { machine: machineId, pod: podId, ended, exitCode: exit.exitCode, reason: exit.reason });
 }
 
 /** The workload's own word counts first; then how the domain ended. */
-function verdictOn(ended: Ended, workloadExitCode: number | undefined): Omit<Exit, "finishedAtMs"> {
+function verdictOn(
+  { facts: { spec }, state }: MachineRecord,
+  ended: Ended,
+  workloadExitCode: number | undefined,
+): Omit<Exit, "finishedAtMs"> {
   if (workloadExitCode !== undefined)
     return { exitCode: workloadExitCode, reason: workloadExitCode === 0 ? "Completed" : "Error", message: "" };
   switch (ended) {
     case "shutdown":
+      // 128 and SIGTERM, as of a container's command. With 0 a Job would be done when its node is drained.
+      if (state.at === "stopping" && spec.command.length + spec.args.length > 0)
+        return failed(143, "the guest was asked to power off before its command had told how it ended");
       return { exitCode: 0, reason: "Completed", message: "" };
     case "out-of-memory":
       return {

@@ -76,7 +76,7 @@ export type ExitReason = "Completed" | "Error" | "OOMKilled";
 
 export interface Exit {
   readonly finishedAtMs: number;
-  /** 0 clean, 137 destroyed, 255 crash or panic, otherwise the workload's own. */
+  /** 0 clean, 137 destroyed, 143 a command cut short, 255 crash or panic, otherwise the workload's own. */
   readonly exitCode: number;
   readonly reason: ExitReason;
   /** For people; empty when there is nothing to say. */

@@ -99,6 +99,21 @@ test("a guest that obeys within the grace period exits with 0, and the call wait
   expect(at.world.hypervisor.calls.some(({ call }) => call === "askToPowerOff")).toBe(true);
 });
 
+test("a command that was still running when its guest obeyed is no success: 143, unless it told another status", async () => {
+  const at = await running({ args: ["job"] });
+  await at.engine.stopMachine(at.machineId, 30_000, soon());
+  expect(await exited(at)).toMatchObject({
+    exitCode: 143,
+    reason: "Error",
+    message: expect.stringContaining("command"),
+  });
+
+  const done = await running({ command: ["/bin/job"] });
+  done.world.seed.reports.set(done.world.store.pathsOf(done.podId, done.machineId).initReportPath, 0);
+  await done.engine.stopMachine(done.machineId, 30_000, soon());
+  expect(await exited(done)).toMatchObject({ exitCode: 0, reason: "Completed" });
+});
+
 test("a deaf guest is destroyed at the end of the grace period", async () => {
   const world = new World();
   world.hypervisor.manners = "deaf";
