@@ -134,6 +134,8 @@ export function containerStatusOf(record: MachineRecord, condition: string | und
   const { podSandboxId: _podSandboxId, ...container } = containerOf(record);
   return {
     ...container,
+    // The pod's status shows this; the kubelet creates containers with the image's id, which would tell people nothing.
+    image: { ...imageSpecOf(spec), image: spec.userImage },
     startedAt: nanosOf(startedAtMs),
     finishedAt: nanosOf(exit?.finishedAtMs),
     exitCode: exit?.exitCode ?? 0,

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
-import { machineSpecOf } from "../../../src/cri/convert-container.ts";
+import { containerOf, containerStatusOf, machineSpecOf } from "../../../src/cri/convert-container.ts";
 import { ContainerConfig } from "../../../src/gen/runtime.ts";
+import type { ImageDigest, MachineId, PodId } from "../../../src/model/ids.ts";
 import { podSpec } from "../engine/world.ts";
 
 type Security = NonNullable<NonNullable<Parameters<typeof ContainerConfig.fromPartial>[0]["linux"]>["securityContext"]>;
@@ -50,4 +51,19 @@ test.each<[string, Security]>([
   ["supplemental_groups[1]", { supplementalGroups: [1n, -2n] }],
 ])("%s is refused by name when it cannot be", (field, security) => {
   expect(() => specOf(security)).toThrow(`config.linux.security_context.${field}: `);
+});
+
+test("a container that was created from an image's id has the image's name in its status, and the id in lists, as crictl wants it", () => {
+  const imageDigest = `sha256:${"a".repeat(64)}` as ImageDigest;
+  const image = { image: imageDigest, userSpecifiedImage: "quay.io/containerdisks/fedora:40" };
+  const spec = machineSpecOf(ContainerConfig.fromPartial({ metadata: { name: "vm" }, image }), podSpec());
+  const ids = { machineId: "1".repeat(64) as MachineId, podId: "2".repeat(64) as PodId };
+  const facts = { ...ids, spec, imageDigest, createdAtMs: 1, domainName: "vm", notices: [] };
+  const record = { facts, state: { at: "created" } } as const;
+  expect(containerStatusOf(record, undefined)).toMatchObject({
+    image: { image: image.userSpecifiedImage },
+    imageRef: imageDigest,
+    imageId: imageDigest,
+  });
+  expect(containerOf(record)).toMatchObject({ image: { image: imageDigest }, imageId: imageDigest });
 });
