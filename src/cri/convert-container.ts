@@ -36,6 +36,7 @@ export function machineSpecOf(config: ContainerConfig, pod: PodSpec): MachineSpe
   const metadata = required(config.metadata, "config.metadata");
   const image = imageNameOf(required(config.image?.image, "config.image.image"), "config.image.image");
   const runAs = runAsOf(config.linux?.securityContext);
+  refuseDevices(config);
   return {
     name: nameOf(metadata.name, "config.metadata.name"),
     attempt: metadata.attempt,
@@ -77,6 +78,17 @@ function envOf({ key, value }: KeyValue, index: number): EnvVar {
       `of ${quoted(key)} has a NUL character, which no process can be given`,
     );
   return { name: key, valueBase64: value.toString("base64") };
+}
+
+/** Whoever asks for a disk or a card means it: a guest that came up without would use its root disk instead, or nothing. */
+function refuseDevices({ devices, CDIDevices, mounts }: ContainerConfig): void {
+  const why = "a VM gets no devices of the node (volumeDevices, device plugins)";
+  for (const [index, { containerPath }] of devices.entries())
+    throw invalid(`config.devices[${index}]`, `${quoted(containerPath)}: ${why}`);
+  for (const [index, { name }] of CDIDevices.entries())
+    throw invalid(`config.CDI_devices[${index}]`, `${quoted(name)}: ${why}`);
+  const index = mounts.findIndex(({ image }) => image !== undefined && image.image !== "");
+  if (index >= 0) throw invalid(`config.mounts[${index}].image`, "a VM cannot mount an image as a volume");
 }
 
 function mountOf({ containerPath, hostPath, readonly }: CriMount): Mount {

@@ -53,6 +53,24 @@ test.each<[string, Security]>([
   expect(() => specOf(security)).toThrow(`config.linux.security_context.${field}: `);
 });
 
+const image = { image: "quay.io/vms/data:1" };
+test.each<[string, Parameters<typeof ContainerConfig.fromPartial>[0]]>([
+  ["config.devices[0]", { devices: [{ containerPath: "/dev/xvda", hostPath: "/dev/loop7", permissions: "mrw" }] }],
+  ["config.CDI_devices[0]", { CDIDevices: [{ name: "vendor.com/gpu=0" }] }],
+  [
+    "config.mounts[1].image",
+    {
+      mounts: [
+        { hostPath: "/a", containerPath: "/a" },
+        { containerPath: "/data", image },
+      ],
+    },
+  ],
+])("%s, which no VM gets, is refused and not left out", (field, asked) => {
+  const config = ContainerConfig.fromPartial({ metadata: { name: "vm" }, image: { image: "x" }, ...asked });
+  expect(() => machineSpecOf(config, podSpec())).toThrow(`${field}: `);
+});
+
 test("a container that was created from an image's id has the image's name in its status, and the id in lists, as crictl wants it", () => {
   const imageDigest = `sha256:${"a".repeat(64)}` as ImageDigest;
   const image = { image: imageDigest, userSpecifiedImage: "quay.io/containerdisks/fedora:40" };
