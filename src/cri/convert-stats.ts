@@ -101,13 +101,15 @@ function memoryOf({ atMs, memory }: MachineUsage, limitBytes: number | undefined
   };
 }
 
+/** Nothing of a pod that has lost its interface: a kubelet that is told of a network without one does not survive it. */
 function networkOf({ atMs, interfaces }: NetworkUsage): LinuxPodSandboxStats["network"] {
   const own = interfaces.find(({ name }) => name === DEFAULT_INTERFACE);
+  if (own === undefined) return undefined;
   // The machine's tap has the same packets once more.
   const others = interfaces.filter(({ name }) => name !== DEFAULT_INTERFACE && !isTapName(name));
   return {
     timestamp: nanosOf(atMs),
-    defaultInterface: own && interfaceOf(own),
+    defaultInterface: interfaceOf(own),
     interfaces: others.map(interfaceOf),
   };
 }

@@ -85,6 +85,15 @@ test("a pod has the figures of its machine and of its own network, without the t
   expect(list.stats).toHaveLength(1);
 });
 
+test("a pod whose interface is gone has no network: the kubelet looks into the default interface of every network", async () => {
+  await using at = await served();
+  const { world, cri, machineId, podId } = at;
+  const tap = { name: `vm${machineId.slice(0, 12)}`, rxBytes: 10, rxErrors: 1, txBytes: 20, txErrors: 2 };
+  world.meter.networks.set(podId, { atMs: world.clock.now, interfaces: [tap] });
+  const { stats } = await cri.runtime.listPodSandboxStats({ filter: undefined }, soon());
+  expect(stats.map(({ linux }) => linux?.network)).toEqual([undefined]);
+});
+
 test("an unknown container or pod is NOT_FOUND; a pod without a machine has its network only", async () => {
   await using at = await served();
   const { cri, podId } = at;
