@@ -75,7 +75,7 @@ async function resize(parts: Parts, machine: MachineRecord, wanted: Resources, s
   const { memoryBytes, cpu } = sizeMachine({ resources: wanted, overhead, field: FIELD }, options);
   const has = (await hypervisor.sizes([machineId], signal)).get(machineId);
   if (has === undefined) throw refused(machine, "its VM is off");
-  if (cpu.count > has.vcpus)
+  if (cpu.quotaUs !== undefined && cpu.count > has.vcpus)
     throw refused(machine, `it has ${has.vcpus} vCPUs, and the new limit is of use to ${cpu.count} only`, "cpu_quota");
   // First what may be refused.
   if (wanted.memoryLimitBytes !== resourcesInForce(machine).memoryLimitBytes)

@@ -66,8 +66,11 @@ function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
   checkRange(periodUs, PERIOD_US, `${field}.cpu_period`, " microseconds");
   if (isLimited) checkRange(cpuQuotaUs, QUOTA_US, `${field}.cpu_quota`, " microseconds; -1 is no limit");
   if (cpuShares !== undefined) checkRange(cpuShares, SHARES, `${field}.cpu_shares`, "");
+  // A kubelet takes the quota from a container to which it gives CPUs of its own (CPU manager, static).
+  const hasItsOwn = cpuQuotaUs !== undefined && cpuQuotaUs < 0 && cpusetCpus !== "";
+  const wanted = isLimited ? Math.ceil(cpuQuotaUs / periodUs) : hasItsOwn ? countIn(cpusetCpus) : 1;
   return {
-    count: isLimited ? Math.min(MAX_VCPUS, Math.max(1, Math.ceil(cpuQuotaUs / periodUs))) : 1,
+    count: Math.min(MAX_VCPUS, Math.max(1, wanted)),
     ...(cpuShares === undefined ? {} : { shares: cpuShares }),
     ...(isLimited ? { periodUs, quotaUs: cpuQuotaUs } : {}),
     ...(cpusetCpus === "" ? {} : { cpuset: checkedSet(cpusetCpus, `${field}.cpuset_cpus`, "CPUs") }),
@@ -82,6 +85,15 @@ function checkRange(
   ofWhat: string,
 ): void {
   if (value < least || value > most) throw invalid(field, `${value} is not from ${least} to ${most}${ofWhat}`);
+}
+
+/** Of a list such as 0-2,5. */
+function countIn(set: string): number {
+  const sizes = set.split(",").map((part) => {
+    const [first = 0, last = first] = part.split("-").map(Number);
+    return last - first + 1;
+  });
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 function checkedSet(text: string, field: string, ofWhat: string): string {

@@ -41,6 +41,13 @@ test("the CPUs and memory nodes to run on change at once", async () => {
   expect(resourcesInForce(engine.pods.machine(machineId))).toMatchObject({ cpusetCpus: "1,3", cpusetMems: "0" });
 });
 
+test("other CPUs than those that were its own are taken, however many: they are no limit", async () => {
+  const { world, machineId, update } = await running();
+  await update({ cpuQuotaUs: -1, cpusetCpus: "2-3" });
+  await update({ cpusetCpus: "0-7" });
+  expect(world.hypervisor.tunedTo(machineId)).toEqual({ shares: 1024, count: 2, cpuset: "0-7" });
+});
+
 test("fewer CPUs than it was started with leave its vCPUs, and as many may come back", async () => {
   const { world, machineId, update } = await running();
   await update({ cpuQuotaUs: 50_000 });

@@ -64,6 +64,15 @@ test.each([
   [{ cpuQuotaUs: 1e9, cpuPeriodUs: 1000 }, 255],
 ])("a CPU limit of %o gives %i vCPUs", (resources, count) => expect(cpuOf(resources).count).toBe(count));
 
+test.each([
+  [{ cpuQuotaUs: -1, cpusetCpus: "2-3,5,8" }, 4],
+  [{ cpuQuotaUs: -1, cpusetCpus: "7" }, 1],
+  [{ cpuQuotaUs: -1, cpusetCpus: "0-999" }, 255],
+  [{ cpusetCpus: "0-7" }, 1], // those that it shares with others
+])("CPUs of its own, %o, are %i vCPUs: for them the kubelet takes the quota away", (resources, count) => {
+  expect(cpuOf(resources)).toMatchObject({ count, cpuset: resources.cpusetCpus });
+});
+
 test("shares, the quota of the whole machine and the CPU set are passed on", () => {
   const resources = { cpuQuotaUs: 150_000, cpuPeriodUs: 100_000, cpuShares: 512, cpusetCpus: "0-1,3" };
   expect(cpuOf(resources)).toEqual({ count: 2, shares: 512, periodUs: 100_000, quotaUs: 150_000, cpuset: "0-1,3" });
