@@ -1,7 +1,7 @@
 import type { Engine } from "../engine/engine.ts";
 import type { PodEvent } from "../engine/pod-events.ts";
 import { type ContainerEventResponse, ContainerEventType, type GetEventsRequest } from "../gen/runtime.ts";
-import { containerStatusOf } from "./convert-container.ts";
+import { containerStatusesOf } from "./convert-container.ts";
 import { podSandboxStatusOf } from "./convert-pod.ts";
 import { nanosOf } from "./convert-shared.ts";
 import type { Streamed } from "./handler.ts";
@@ -39,6 +39,6 @@ function responseOf({ type, id, atMs, pod, machines }: PodEvent): ContainerEvent
     containerEventType: TYPE_OF[type],
     createdAt: nanosOf(atMs),
     podSandboxStatus: podSandboxStatusOf(pod),
-    containersStatuses: machines.map(({ machine, condition }) => containerStatusOf(machine, condition)),
+    containersStatuses: containerStatusesOf(machines),
   };
 }

@@ -161,6 +161,19 @@ export function containerStatusOf(record: MachineRecord, condition: string | und
   };
 }
 
+/** The newest first: a kubelet that asks for all of a pod takes the first of a name for how its container is. */
+export function containerStatusesOf(
+  machines: readonly { readonly machine: MachineRecord; readonly condition: string | undefined }[],
+): ContainerStatus[] {
+  return machines
+    .toSorted(({ machine: { facts: one } }, { machine: { facts: other } }) =>
+      one.createdAtMs === other.createdAtMs
+        ? other.spec.attempt - one.spec.attempt
+        : other.createdAtMs - one.createdAtMs,
+    )
+    .map(({ machine, condition }) => containerStatusOf(machine, condition));
+}
+
 function criMountOf({ containerPath, hostPath, isReadOnly }: Mount): CriMount {
   return {
     containerPath,

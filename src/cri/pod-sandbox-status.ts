@@ -1,6 +1,6 @@
 import type { Engine } from "../engine/engine.ts";
 import type { PodSandboxStatusRequest, PodSandboxStatusResponse } from "../gen/runtime.ts";
-import { containerStatusOf, isListed } from "./convert-container.ts";
+import { containerStatusesOf, isListed } from "./convert-container.ts";
 import { brokenPodSandboxOf, podSandboxStatusOf } from "./convert-pod.ts";
 import { nanosOf } from "./convert-shared.ts";
 import { findPodId } from "./find.ts";
@@ -24,8 +24,8 @@ export const podSandboxStatus =
       info: verbose
         ? { ...(broken && { error: broken.error }), info: JSON.stringify({ ...record.facts, state: record.state }) }
         : {},
-      containersStatuses: machines.map((machine) =>
-        containerStatusOf(machine, pods.conditionOf(machine.facts.machineId)),
+      containersStatuses: containerStatusesOf(
+        machines.map((machine) => ({ machine, condition: pods.conditionOf(machine.facts.machineId) })),
       ),
       timestamp,
     };
