@@ -21,12 +21,16 @@ export interface Kubelet extends AsyncDisposable {
   /** A manifest in it is a pod. */
   readonly manifestFolderPath: string;
   readonly logPath: string;
+  /** Ends it and starts it again. Resolves when its API answers. */
+  restart(signal: AbortSignal): Promise<void>;
 }
 
 export interface KubeletOptions {
   readonly programPath: string;
   readonly port: number;
   readonly runtimeSocketPath: string;
+  /** Beside those that every kubelet of ours has. */
+  readonly featureGates?: Readonly<Record<string, boolean>>;
 }
 
 /** Kernel settings that a kubelet makes its own. */
@@ -36,8 +40,8 @@ const FIXED_PATHS = ["/var/lib/kubelet", "/var/log/containers", "/usr/libexec/ku
 
 /** Resolves when its API answers. Disposing ends it and what it left; its pods must be gone before. */
 export async function startKubelet(
-  layout: NodeLayout,
-  { programPath, port, runtimeSocketPath }: KubeletOptions,
+  layout: Pick<NodeLayout, "networkName" | "podLogFolderPath" | "stateFolderPath">,
+  { programPath, port, runtimeSocketPath, featureGates }: KubeletOptions,
   signal: AbortSignal,
 ): Promise<Kubelet> {
   const folder = join(layout.stateFolderPath, "kubelet");
@@ -54,7 +58,7 @@ export async function startKubelet(
   await writeFile(
     configPath,
     stringify({
-      ...kubeletConfiguration(runtimeSocketPath, cgroupRoot),
+      ...kubeletConfiguration(runtimeSocketPath, cgroupRoot, featureGates),
       staticPodPath: manifestFolderPath,
       podLogsDir: layout.podLogFolderPath,
       address: "127.0.0.1",
@@ -68,31 +72,43 @@ export async function startKubelet(
   undo.defer(async () => void (await succeeds(["/usr/bin/umount", "-l", rootPath], AbortSignal.timeout(10_000))));
   const argv = [programPath, `--config=${configPath}`, `--root-dir=${rootPath}`] as const;
   undo.defer(async () => await stopByPidFile(background.pidPath, configPath, AbortSignal.timeout(60_000)));
-  await startInBackground([...argv, `--hostname-override=${NODE_NAME}`, "-v=2"], background);
   const ca = await readFile(certPath, "utf8");
   const url = `https://127.0.0.1:${port}`;
-  const answers = async (): Promise<true | undefined> => {
-    if ((await pidOf(background.pidPath, configPath)) === undefined) return undefined;
-    return (await readFile(background.logPath, "utf8")).includes("Started kubelet") || undefined;
+  const start = async (own: AbortSignal): Promise<void> => {
+    const saidBefore = (await readFile(background.logPath, "utf8").catch(() => "")).length;
+    await startInBackground([...argv, `--hostname-override=${NODE_NAME}`, "-v=2"], background);
+    const answers = async (): Promise<true | undefined> => {
+      if ((await pidOf(background.pidPath, configPath)) === undefined) return undefined;
+      return (await readFile(background.logPath, "utf8")).includes("Started kubelet", saidBefore) || undefined;
+    };
+    try {
+      await poll(answers, { what: "a kubelet", limitMs: 120_000 }, own);
+    } catch (error) {
+      const end = (await readFile(background.logPath, "utf8").catch(() => "")).slice(-3000);
+      throw new Error(`the kubelet does not start:\n${end}`, { cause: error });
+    }
   };
-  try {
-    await poll(answers, { what: "a kubelet", limitMs: 120_000 }, signal);
-  } catch (error) {
-    const end = (await readFile(background.logPath, "utf8").catch(() => "")).slice(-3000);
-    throw new Error(`the kubelet does not start:\n${end}`, { cause: error });
-  }
+  await start(signal);
   const parts = undo.move();
   return {
     url,
     ca,
     manifestFolderPath,
     logPath: background.logPath,
+    restart: async (own) => {
+      await stopByPidFile(background.pidPath, configPath, own);
+      await start(own);
+    },
     [Symbol.asyncDispose]: async () => await parts.disposeAsync(),
   };
 }
 
 /** What every kubelet of a test is told. */
-export function kubeletConfiguration(runtimeSocketPath: string, cgroupRoot: string): Readonly<Record<string, unknown>> {
+export function kubeletConfiguration(
+  runtimeSocketPath: string,
+  cgroupRoot: string,
+  featureGates: Readonly<Record<string, boolean>> = {},
+): Readonly<Record<string, unknown>> {
   return {
     apiVersion: "kubelet.config.k8s.io/v1beta1",
     kind: "KubeletConfiguration",
@@ -108,7 +124,7 @@ export function kubeletConfiguration(runtimeSocketPath: string, cgroupRoot: stri
     failSwapOn: false,
     makeIPTablesUtilChains: false,
     // Figures by CRI, the network's too; without it they are cAdvisor's, which knows nothing of machines' networks.
-    featureGates: { PodAndContainerStatsFromCRI: true },
+    featureGates: { PodAndContainerStatsFromCRI: true, ...featureGates },
     // A test machine may be as full as it likes.
     evictionHard: { "memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%" },
     imageGCHighThresholdPercent: 100,
