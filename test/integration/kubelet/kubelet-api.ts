@@ -6,24 +6,31 @@ import { z } from "zod";
 import { SpdyClient, upgrade } from "../../fakes/spdy-client.ts";
 import { type Kubelet, NODE_NAME } from "../../node/kubelet.ts";
 
+const endSchema = z.looseObject({ terminated: z.looseObject({ exitCode: z.number(), reason: z.string() }).optional() });
+const containersSchema = z
+  .array(
+    z.looseObject({
+      name: z.string(),
+      ready: z.boolean(),
+      started: z.boolean().optional(),
+      restartCount: z.number(),
+      containerID: z.string().optional(),
+      image: z.string(),
+      imageID: z.string(),
+      state: endSchema.optional(),
+      lastState: endSchema.optional(),
+    }),
+  )
+  .default([]);
+
 const podSchema = z.looseObject({
   metadata: z.looseObject({ name: z.string(), uid: z.string() }),
   status: z.looseObject({
     phase: z.string().optional(),
     podIP: z.string().optional(),
     conditions: z.array(z.looseObject({ type: z.string(), status: z.string() })).default([]),
-    containerStatuses: z
-      .array(
-        z.looseObject({
-          ready: z.boolean(),
-          started: z.boolean().optional(),
-          restartCount: z.number(),
-          containerID: z.string().optional(),
-          imageID: z.string(),
-          lastState: z.looseObject({ terminated: z.looseObject({ exitCode: z.number() }).optional() }).optional(),
-        }),
-      )
-      .default([]),
+    initContainerStatuses: containersSchema,
+    containerStatuses: containersSchema,
   }),
 });
 

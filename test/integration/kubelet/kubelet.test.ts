@@ -1,13 +1,13 @@
-// vmlet behind a real kubelet, which stands alone: a VM pod from a manifest, with probes, logs, exec and port-forward by the
+// vmlet behind a real kubelet, which stands alone: VM pods from manifests, with probes, logs, exec and port-forward by the
 // kubelet's own API. `KUBELET=/path make e2e`, or the one that `make kubelet` builds.
 
 import { existsSync } from "node:fs";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { output } from "../../node/command.ts";
-import { type Kubelet, startKubelet } from "../../node/kubelet.ts";
+import { type Kubelet, NODE_NAME, startKubelet } from "../../node/kubelet.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
@@ -21,7 +21,7 @@ const why = existsSync(programPath)
 const LIMIT_MS = 2 * BOOT_LIMIT_MS;
 
 describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, () => {
-  const suite = AbortSignal.timeout(5 * LIMIT_MS);
+  const suite = AbortSignal.timeout(8 * LIMIT_MS);
   const stack = new AsyncDisposableStack();
   let node: TestNode;
   let kubelet: Kubelet;
@@ -38,15 +38,24 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
   }, LIMIT_MS);
   afterAll(async () => await stack.disposeAsync(), LIMIT_MS);
 
-  const manifestPath = (): string => join(kubelet.manifestFolderPath, "web.yaml");
+  const resources = { requests: { cpu: "500m" }, limits: { memory: "256Mi", cpu: "1" } };
+  const manifestPath = (name: string): string => join(kubelet.manifestFolderPath, `${name}.yaml`);
+  async function run(name: string, spec: Record<string, unknown>): Promise<void> {
+    const metadata = { name, namespace: "default" };
+    await writeFile(manifestPath(name), stringify({ apiVersion: "v1", kind: "Pod", metadata, spec }));
+  }
 
   /** Whatever fails, the kubelet's log says more. */
-  async function until(what: string, isSo: (pod: KubeletPod | undefined) => boolean): Promise<KubeletPod | undefined> {
+  async function until(
+    what: string,
+    isSo: (pod: KubeletPod | undefined) => boolean,
+    name = "web",
+  ): Promise<KubeletPod | undefined> {
     let last: KubeletPod | undefined;
     try {
       const found = await poll(
         async () => {
-          last = await api.pod("web");
+          last = await api.pod(name);
           return isSo(last) ? { pod: last } : undefined;
         },
         { what, limitMs: LIMIT_MS, everyMs: 250 },
@@ -54,7 +63,9 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
       );
       return found.pod;
     } catch (error) {
-      const log = (await readFile(kubelet.logPath, "utf8")).split("\n").filter((line) => /^[EW]|web/.test(line));
+      const log = (await readFile(kubelet.logPath, "utf8"))
+        .split("\n")
+        .filter((line) => /^[EW]/.test(line) || line.includes(name));
       throw new Error(`${what}; the pod: ${JSON.stringify(last?.status)}\n${log.slice(-30).join("\n")}`, {
         cause: error,
       });
@@ -79,25 +90,28 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
       name: "vm",
       image: node.tinyImage,
       imagePullPolicy: "IfNotPresent",
-      resources: { limits: { memory: "256Mi", cpu: "1" } },
+      resources,
       startupProbe: { httpGet: { port: 80 }, periodSeconds: 1, failureThreshold: LIMIT_MS / 1_000 },
       readinessProbe: probe("not-ready"),
       livenessProbe: { ...probe("dead"), failureThreshold: 1 },
     };
-    const manifest = {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { name: "web", namespace: "default" },
-      spec: { containers: [container], terminationGracePeriodSeconds: 30 },
-    };
-    await writeFile(manifestPath(), stringify(manifest));
+    const command = ["sh", "-c", "echo initialised"];
+    const initContainers = [{ name: "first", image: node.tinyImage, resources, command }];
+    await run("web", { initContainers, containers: [container], terminationGracePeriodSeconds: 60 });
     const pod = await until("a pod that is ready", isReady);
     expect(pod?.status).toMatchObject({
       phase: "Running",
       podIP: expect.stringMatching(new RegExp(`^${node.subnet.replaceAll(".", "\\.")}\\.`)),
       containerStatuses: [
-        { ready: true, started: true, restartCount: 0, containerID: expect.stringMatching(/^vmlet:/) },
+        {
+          ready: true,
+          started: true,
+          restartCount: 0,
+          containerID: expect.stringMatching(/^vmlet:/),
+          image: node.tinyImage,
+        },
       ],
+      initContainerStatuses: [{ ready: true, restartCount: 0, state: { terminated: { exitCode: 0 } } }],
     });
   });
 
@@ -105,6 +119,9 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
     const log = await api.logs("web", "vm");
     expect(log).toContain("tiny: ready");
     expect((await api.logs("web", "vm", "?tailLines=1")).trimEnd().split("\n")).toHaveLength(1);
+    expect(await api.logs("web", "first")).toContain("initialised");
+    const links = await readdir("/var/log/containers"); // what log collectors read
+    expect(links.filter((name) => name.startsWith(`web-${NODE_NAME}_default_`))).toHaveLength(2);
   });
 
   test("exec runs in the guest, with stdin, and tells how it ended", async () => {
@@ -148,7 +165,7 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
 
   test("a liveness probe that fails has the machine made anew, in the same pod", { timeout: LIMIT_MS }, async () => {
     const before = await until("it", isReady);
-    await sh("touch /tmp/dead");
+    await sh("echo said by the first >/dev/console; touch /tmp/dead");
     const pod = await until(
       "a machine anew",
       (one) => one?.status.containerStatuses[0]?.restartCount === 1 && isReady(one),
@@ -156,6 +173,10 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
     expect(pod?.status.podIP).toBe(before?.status.podIP);
     expect(pod?.status.containerStatuses[0]?.containerID).not.toBe(before?.status.containerStatuses[0]?.containerID);
     expect(await sh("ls /tmp")).not.toContain("dead");
+    expect(pod?.status.containerStatuses[0]?.lastState?.terminated).toMatchObject({ exitCode: 0, reason: "Completed" });
+    expect(pod?.status.initContainerStatuses).toMatchObject([{ restartCount: 0 }]);
+    expect(await api.logs("web", "vm")).not.toContain("said by the first");
+    expect(await api.logs("web", "vm", "?previous=true")).toContain("said by the first");
   });
 
   test("vmlet restarts, and the pod is not touched", { timeout: LIMIT_MS }, async () => {
@@ -168,8 +189,29 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
     expect(pod?.status.containerStatuses[0]?.containerID).toBe(before?.status.containerStatuses[0]?.containerID);
   });
 
+  test("the kubelet restarts, and the pod is not touched", { timeout: LIMIT_MS }, async () => {
+    const before = await until("it", isReady);
+    await kubelet.restart(suite);
+    const pod = await until("a pod that is ready", isReady);
+    expect(pod?.status.containerStatuses).toMatchObject([{ restartCount: 1 }]);
+    expect(pod?.status.containerStatuses[0]?.containerID).toBe(before?.status.containerStatuses[0]?.containerID);
+  });
+
+  test("a pod that is done stays done, and is what its command was", { timeout: LIMIT_MS }, async () => {
+    const command = ["sh", "-c", "echo at work; exit 3"];
+    const containers = [{ name: "vm", image: node.tinyImage, resources, command }];
+    await run("job", { restartPolicy: "Never", containers });
+    const pod = await until("a pod that failed", (one) => one?.status.phase === "Failed", "job");
+    expect(pod?.status.containerStatuses).toMatchObject([
+      { restartCount: 0, state: { terminated: { exitCode: 3, reason: "Error" } } },
+    ]);
+    expect(await api.logs("job", "vm")).toContain("at work");
+    await rm(manifestPath("job"));
+    await until("no pod", (one) => one === undefined, "job");
+  });
+
   test("without its manifest the pod goes, and leaves nothing", { timeout: LIMIT_MS }, async () => {
-    await rm(manifestPath());
+    await rm(manifestPath("web"));
     await until("no pod", (pod) => pod === undefined);
     await poll(
       async () => {
