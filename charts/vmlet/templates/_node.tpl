@@ -8,8 +8,22 @@ privileged: true
 {{- define "vmlet.container" -}}
 image: {{ include "vmlet.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError # a pod says itself why it does not start
 securityContext:
   {{- include "vmlet.privileged" . | nindent 2 }}
+{{- end -}}
+
+{{/* What puts the router on the node, or takes it away. */}}
+{{- define "vmlet.router" -}}
+{{ include "vmlet.container" . }}
+command: [vmlet-node, router-{{ .Values.router.mode }}]
+env:
+  - { name: PROGRAM_FOLDER, value: {{ .Values.host.programFolder }} }
+  - { name: KUBELET_UNIT, value: {{ .Values.router.kubeletUnit }} }
+  - { name: STATE_FOLDER, value: {{ .Values.config.stateFolderPath | default "/var/lib/vmlet" }} }
+volumeMounts:
+  - { name: programs, mountPath: {{ .Values.host.programFolder }} }
+  - { name: config, mountPath: /config, readOnly: true }
 {{- end -}}
 
 {{/* libvirt's own state. QEMU sees it under these paths for as long as it runs, so they never change. */}}

@@ -77,6 +77,14 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
       "cat >/etc/systemd/system/kubelet.service; systemctl daemon-reload; systemctl start kubelet",
       KUBELET_UNIT,
     );
+    // What the router finds where containerd would be: it says its version.
+    const own = "--run-folder-path /run/stand-in --state-folder-path /var/lib/stand-in --metrics-listen off";
+    await send(
+      `systemd-run --unit=stand-in -E LD_LIBRARY_PATH=/usr/local/lib/vmlet/lib \
+        /usr/local/lib/vmlet/bin/vmlet serve --socket-path /run/containerd/containerd.sock ${own}
+      timeout 120 sh -c 'until [ -S /run/containerd/containerd.sock ]; do sleep 0.2; done'`,
+      "",
+    );
   }
 
   async function send(command: string, stdin: string | Buffer): Promise<void> {
@@ -107,8 +115,8 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
 
   describe("the installer of the chart, on the node that it is in", () => {
     /** As the init container `router` runs it. */
+    const env = "PROGRAM_FOLDER=/opt/vmlet STATE_FOLDER=/var/lib/vmlet KUBELET_UNIT=kubelet.service";
     const installer = async (verb: string): Promise<{ exitCode: number; text: string }> => {
-      const env = "PROGRAM_FOLDER=/opt/vmlet STATE_FOLDER=/var/lib/vmlet KUBELET_UNIT=kubelet.service";
       return await ssh(key, ip, `${env} sh /usr/lib/vmlet/packaging/image/vmlet-node ${verb} 2>&1`, suite);
     };
     const build = async (id: string): Promise<void> =>
@@ -153,16 +161,32 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
     );
 
     test(
+      "with settings that no router takes it ends, and the router that runs goes on",
+      async () => {
+        const before = await pids();
+        await guest("cp /config/config.yaml /config/good; echo 'logLevl: debug' >/config/config.yaml");
+        expect(await installer("router-install")).toMatchObject({
+          exitCode: 1,
+          text: expect.stringContaining("logLevl"),
+        });
+        expect(await pids()).toEqual(before);
+        expect(await guest("cat /etc/vmlet/config.yaml; mv /config/good /config/config.yaml")).toBe("logLevel: debug");
+      },
+      LIMIT_MS,
+    );
+
+    test(
       "removes neither while there are machines; then both, and the kubelet is as it was",
       async () => {
         await guest("mkdir -p /var/lib/vmlet/pods/one");
-        expect(await installer("router-remove")).toMatchObject({
-          exitCode: 1,
-          text: expect.stringContaining("machines"),
-        });
+        const variables = env.split(" ").map((variable) => `-E ${variable}`);
+        await guest(
+          `systemd-run --unit=removal ${variables.join(" ")} sh /usr/lib/vmlet/packaging/image/vmlet-node router-remove`,
+        );
+        await guest("timeout 60 sh -c 'until journalctl -u removal | grep machines; do sleep 0.5; done'");
         expect(await flags()).toContain("router.sock");
         await guest("rmdir /var/lib/vmlet/pods/one");
-        expect(await installer("router-remove")).toMatchObject({ exitCode: 0 });
+        await guest("timeout 60 sh -c 'until [ -e /run/router-is-gone ]; do sleep 0.5; done'; systemctl stop removal");
         expect(await flags()).toBe(FORMER_FLAGS);
         expect(await guest("ls /etc/systemd/system/ | grep vmlet; true")).toBe("");
         await guest("rm -rf /usr/lib/vmlet /opt/vmlet /config /etc/vmlet");

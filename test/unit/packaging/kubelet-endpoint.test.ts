@@ -30,9 +30,13 @@ esac
   await chmod(join(folder, "bin/systemctl"), 0o755);
 }
 
-async function endpoint(verb: string): Promise<{ exitCode: number | null; said: string; told: string[] }> {
+async function endpoint(
+  verb: string,
+  { isAnswered = true } = {},
+): Promise<{ exitCode: number | null; said: string; told: string[] }> {
   const PATH = `${join(folder, "bin")}:/usr/bin:/bin`;
-  const env = { PATH, SYSTEMD_FOLDER: folder, ACTIVE_WITHIN_SECONDS: "1", STAYS_FOR_SECONDS: "0" };
+  const seconds = { ACTIVE_WITHIN_SECONDS: "1", STAYS_FOR_SECONDS: "0", ANSWERS_WITHIN_SECONDS: "1" };
+  const env = { PATH, SYSTEMD_FOLDER: folder, VMLET: isAnswered ? "/bin/true" : "/bin/false", ...seconds };
   const { exitCode, stdout, stderr } = await run(
     join(process.cwd(), "packaging/kubelet-endpoint"),
     [verb],
@@ -107,6 +111,14 @@ test("a kubelet that does not start with it gets its former setting back", async
   const { exitCode, said } = await endpoint("use");
   expect(exitCode).toBe(1);
   expect(said).toContain("does not start");
+  expect(await readdir(folder)).not.toContain("kubelet.service.d");
+});
+
+test("a kubelet is not given an endpoint behind which no containers' runtime answers", async () => {
+  await systemctl(KUBEADM);
+  const { exitCode, said, told } = await endpoint("use", { isAnswered: false });
+  expect({ exitCode, told }).toEqual({ exitCode: 1, told: [] });
+  expect(said).toContain("router.containersSocketPath");
   expect(await readdir(folder)).not.toContain("kubelet.service.d");
 });
 
