@@ -9,15 +9,15 @@ const name = () =>
     .string()
     .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/)
     .max(63);
-const folder = () =>
-  z
-    .string()
-    .regex(/^\/[A-Za-z0-9._/-]+$/)
-    .max(200);
+const FOLDER = /^\/[A-Za-z0-9._/-]+$/;
+const folder = () => z.string().regex(FOLDER).max(200);
 const port = () => z.int().min(1).max(65_535);
 const labels = () => z.record(z.string(), z.string());
 const list = () => z.array(z.looseObject({}));
-const resources = () => z.strictObject({ requests: labels().optional(), limits: labels().optional() });
+/** `2` as well as `"2"` and `2Gi`. */
+const quantity = () => z.union([z.string(), z.number()]);
+const amounts = () => z.record(z.string(), quantity());
+const resources = () => z.strictObject({ requests: amounts().optional(), limits: amounts().optional() });
 
 const valuesSchema = z.strictObject({
   image: z.strictObject({
@@ -37,7 +37,7 @@ const valuesSchema = z.strictObject({
   runtimeClass: z.strictObject({
     create: z.boolean(),
     name: name(),
-    overhead: z.strictObject({ memory: z.string(), cpu: z.string().optional() }),
+    overhead: z.strictObject({ memory: quantity(), cpu: quantity().optional() }),
     tolerations: list(),
   }),
   router: z.strictObject({
@@ -95,6 +95,7 @@ export function renderChartSchema(): string {
   };
   const { $schema: _, ...config } = z.toJSONSchema(configSchema, options);
   for (const path of FIXED_IN_CHART) remove(config, path);
+  narrow(config, "stateFolderPath", FOLDER);
   const values = z.toJSONSchema(valuesSchema, options);
   const properties = { ...values.properties, config };
   return `${JSON.stringify({ ...values, properties }, null, 2)}\n`;
@@ -106,6 +107,13 @@ function remove(schema: z.core.JSONSchema.BaseSchema, [key = "", ...rest]: reado
   if (typeof child !== "object") throw new Error(`no setting ${key} in the configuration's schema`);
   if (rest.length > 0) return remove(child, rest);
   delete schema.properties?.[key];
+}
+
+/** To what can stand in a manifest and in the installer's environment. */
+function narrow(schema: z.core.JSONSchema.BaseSchema, key: string, pattern: RegExp): void {
+  const child = schema.properties?.[key];
+  if (typeof child !== "object") throw new Error(`no setting ${key} in the configuration's schema`);
+  child.pattern = pattern.source;
 }
 
 if (import.meta.main)

@@ -45,7 +45,7 @@ type serviceMonitor struct {
 }
 
 func decodeAll(manifests map[string]string) error {
-	seen := map[string]string{}
+	seen, objects := map[string]string{}, []any{}
 	for file, text := range manifests {
 		if path.Ext(file) != ".yaml" {
 			continue
@@ -54,7 +54,7 @@ func decodeAll(manifests map[string]string) error {
 			if isEmpty(document) {
 				continue
 			}
-			key, err := decode(document)
+			key, object, err := decode(document)
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
@@ -62,9 +62,10 @@ func decodeAll(manifests map[string]string) error {
 				return fmt.Errorf("%s: %s is in %s as well", file, key, other)
 			}
 			seen[key] = file
+			objects = append(objects, object)
 		}
 	}
-	return nil
+	return checkSelectors(objects)
 }
 
 func isEmpty(document string) bool {
@@ -77,21 +78,21 @@ func isEmpty(document string) bool {
 }
 
 // decode names the object, or says what is wrong with it.
-func decode(document string) (string, error) {
+func decode(document string) (string, any, error) {
 	if strings.Contains(document, "\nkind: ServiceMonitor\n") {
 		var monitor serviceMonitor
 		err := yaml.UnmarshalStrict([]byte(document), &monitor)
-		return "ServiceMonitor " + monitor.Metadata.Name, err
+		return "ServiceMonitor " + monitor.Metadata.Name, &monitor, err
 	}
 	object, kind, err := strict.Decode([]byte(document), nil, nil)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	about, err := meta.Accessor(object)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return kind.Kind + " " + about.GetName(), checkPod(object)
+	return kind.Kind + " " + about.GetName(), object, checkPod(object)
 }
 
 // checkPod finds what the API server would refuse: mounts of no volume, two mounts at one path, two volumes of one name.
