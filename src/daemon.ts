@@ -17,7 +17,7 @@ import { createSeed } from "./guest/seed.ts";
 import { qemuImgDisks } from "./images/overlay.ts";
 import type { PullProgress } from "./images/progress.ts";
 import { openImageStore } from "./images/store.ts";
-import { cgroupDriverOf, createCgroupLookup, SYSTEMD_PATH } from "./kernel/cgroups.ts";
+import { cgroupDriverOf, createCgroupLookup, MACHINED_PATH, SYSTEMD_PATH } from "./kernel/cgroups.ts";
 import { createHostFiles } from "./kernel/host-files.ts";
 import { createMeter } from "./kernel/meter.ts";
 import { createNetns } from "./kernel/netns.ts";
@@ -147,7 +147,7 @@ function engineOptions(config: Config): EngineOptions {
   return {
     ...config.machine,
     cgroupExists: createCgroupLookup(),
-    hasMachined: existsSync("/run/systemd/machine"),
+    hasMachined: existsSync(SYSTEMD_PATH) && existsSync(MACHINED_PATH),
   };
 }
 

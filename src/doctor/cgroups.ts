@@ -1,22 +1,32 @@
 // Which cgroups there are, and whether QEMU can be born in its pod's.
 
 import type { Config } from "../config/schema.ts";
-import { cgroupDriverOf, SYSTEMD_PATH } from "../kernel/cgroups.ts";
+import { cgroupDriverOf, MACHINED_PATH, SYSTEMD_PATH } from "../kernel/cgroups.ts";
 import { type Finding, ok, warning } from "./finding.ts";
 import type { Node } from "./node.ts";
 
 const ROOT = "/sys/fs/cgroup";
 
 export async function checkCgroups(node: Node, { cgroupDriver }: Pick<Config, "cgroupDriver">): Promise<Finding[]> {
-  const hasV2 = (await node.stat(`${ROOT}/cgroup.controllers`)) !== undefined;
-  const hasSystemd = (await node.stat(SYSTEMD_PATH)) !== undefined;
+  const has = async (path: string): Promise<boolean> => (await node.stat(path)) !== undefined;
+  const hasV2 = await has(`${ROOT}/cgroup.controllers`);
+  const hasSystemd = await has(SYSTEMD_PATH);
   const what = `version ${hasV2 ? 2 : 1}, driver ${cgroupDriverOf(cgroupDriver, { hasSystemd })}`;
-  if (hasSystemd && (await node.stat("/run/systemd/machine")) === undefined)
+  const pods = `${ROOT}${hasV2 ? "" : "/memory"}/kubepods`;
+  if ((await has(pods)) && !(await has(`${pods}.slice`)))
     return [
       warning(
         "cgroups",
-        `${what}; no systemd-machined, without which QEMU is not in its pod's cgroup`,
-        "apt-get install systemd-container && systemctl start systemd-machined, then restart libvirtd",
+        `${what}; the kubelet's own driver is cgroupfs, whose groups libvirt cannot be told: QEMU is not in its pod's`,
+        "cgroupDriver: systemd in the kubelet's configuration, and SystemdCgroup = true in containerd's",
+      ),
+    ];
+  if (hasSystemd && !(await has(MACHINED_PATH)))
+    return [
+      warning(
+        "cgroups",
+        `${what}; no systemd-machined: systemd does not know of the groups that libvirt makes for QEMU in those of pods`,
+        "apt-get install systemd-container on the node, then restart libvirtd and vmlet",
       ),
     ];
   return [ok("cgroups", what)];

@@ -15,7 +15,7 @@ const CHECK_LIMIT_MS = 15_000;
 /** Yields as it finds. */
 export async function* examine(node: Node, config: Config, signal: AbortSignal): AsyncGenerator<Finding> {
   const checks: readonly (readonly [string, (signal: AbortSignal) => Promise<Finding[]>])[] = [
-    ["kvm", async () => await checkKvm(node)],
+    ["kvm", async () => await checkKvm(node, config)],
     ["libvirtd", async () => await checkHypervisor(node, config)],
     ["programs", async () => await checkPrograms(node, config)],
     ["cni", async () => await checkCni(node, config)],

@@ -1,36 +1,46 @@
 // The kubelet of this node: does it come to us, and does it have patience for machines?
 
+import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import type { Config } from "../config/schema.ts";
 import { error, type Finding, ok, warning } from "./finding.ts";
 import type { Node } from "./node.ts";
 
-const DEFAULT_CONFIG_PATH = "/var/lib/kubelet/config.yaml";
 /** Kubelets before it send an `:authority` that Node's HTTP/2 refuses. */
 const OLDEST_MINOR = 31;
 /** The kubelet's own default; a machine that is asked to stop may take longer. */
 const PATIENT_SECONDS = 120;
 
+/** Where it was installed; beside this program. */
+const TO_THE_ROUTER = resolve(import.meta.dirname, "../../packaging/kubelet-endpoint");
+
 const settingsSchema = z.looseObject({
   containerRuntimeEndpoint: z.string().optional(),
+  imageServiceEndpoint: z.string().optional(),
   serializeImagePulls: z.boolean().optional(),
-  maxParallelImagePulls: z.number().nullish(),
   runtimeRequestTimeout: z.string().optional(),
-  cgroupDriver: z.string().optional(),
 });
 type Settings = z.infer<typeof settingsSchema>;
+
+/** What the kubelet goes by: a flag beats its files. */
+interface Kubelet {
+  readonly pid: string;
+  readonly flags: ReadonlyMap<string, string>;
+  readonly settings: Settings;
+}
 
 export async function checkKubelet(node: Node, config: Config, signal: AbortSignal): Promise<Finding[]> {
   const found = await find(node);
   if (found === undefined)
     return [warning("kubelet", "none runs here", "start it after vmlet; then call vmlet doctor again")];
-  const { pid, flags } = found;
-  const settings = await settingsOf(node, pid, flags);
+  const kubelet = { ...found, settings: await settingsOf(node, found) };
   return [
-    await version(node, pid, signal),
-    endpoint(flags.get("container-runtime-endpoint") ?? settings.containerRuntimeEndpoint ?? "", config),
-    ...patience(settings, flags),
+    await version(node, kubelet.pid, signal),
+    await endpoint(node, kubelet, config),
+    images(kubelet),
+    pulls(kubelet),
+    patience(kubelet),
   ].filter((one) => one !== undefined);
 }
 
@@ -55,15 +65,29 @@ function flagsOf(words: readonly string[]): ReadonlyMap<string, string> {
   return flags;
 }
 
-/** As the kubelet sees its own file: it may run in a root of its own. */
-async function settingsOf(node: Node, pid: string, flags: ReadonlyMap<string, string>): Promise<Settings> {
-  const path = flags.get("config") ?? DEFAULT_CONFIG_PATH;
-  const text = (await node.read(`/proc/${pid}/root${path}`)) ?? "";
+/** As the kubelet sees its own files: it may run in a root of its own. Those of `--config-dir` come after `--config`. */
+async function settingsOf(node: Node, { pid, flags }: Omit<Kubelet, "settings">): Promise<Settings> {
+  const root = `/proc/${pid}/root`;
+  const [file, folder] = [flags.get("config"), flags.get("config-dir")];
+  const more = folder === undefined ? [] : (await node.list(root + folder)).filter((name) => name.endsWith(".conf"));
+  const paths = [...(file === undefined ? [] : [file]), ...more.toSorted().map((name) => join(folder ?? "", name))];
+  const all = await Promise.all(paths.map(async (path) => settingsIn((await node.read(root + path)) ?? "")));
+  return all.reduce((settings, later) => ({ ...settings, ...later }), {});
+}
+
+function settingsIn(text: string): Settings {
   try {
     return settingsSchema.catch({}).parse(parse(text) ?? {});
   } catch {
     return {}; // the kubelet itself would not have started with it
   }
+}
+
+/** Where a setting has to be changed: in the file, unless a flag beats it. */
+function where(flags: Kubelet["flags"], flag: string, setting: string, value: string): string {
+  return flags.has(flag)
+    ? `--${flag}=${value} on the kubelet's command line, where it counts more than in its configuration`
+    : `${setting}: ${value} in the kubelet's configuration`;
 }
 
 async function version(node: Node, pid: string, signal: AbortSignal): Promise<Finding | undefined> {
@@ -74,37 +98,64 @@ async function version(node: Node, pid: string, signal: AbortSignal): Promise<Fi
   return error("kubelet", `${text} cannot speak to Node's HTTP/2`, `Kubernetes 1.${OLDEST_MINOR} or newer`);
 }
 
-function endpoint(url: string, { router, socketPath }: Config): Finding {
-  const path = url.replace(/^unix:\/\//, "");
-  if (path === router.socketPath) return ok("endpoint", `the kubelet asks the router, ${path}`);
+async function endpoint(node: Node, { pid, flags, settings }: Kubelet, config: Config): Promise<Finding> {
+  const { router, socketPath } = config;
+  const flag = "container-runtime-endpoint";
+  const path = pathOf(flags.get(flag) ?? settings.containerRuntimeEndpoint ?? "");
   if (path === socketPath)
     return ok("endpoint", `the kubelet asks vmlet itself, ${path}: this node runs machines only`);
-  const remedy = `containerRuntimeEndpoint: unix://${router.socketPath} in the kubelet's configuration (docs/router.md)`;
-  return error("endpoint", `the kubelet asks ${path === "" ? "its default runtime" : path}, not vmlet`, remedy);
+  if (path !== router.socketPath)
+    return error(
+      "endpoint",
+      `the kubelet asks ${path === "" ? "its default runtime" : path}, not vmlet`,
+      `${TO_THE_ROUTER} use; or ${where(flags, flag, "containerRuntimeEndpoint", `unix://${router.socketPath}`)}`,
+    );
+  if (!(await node.answers(path)))
+    return error(
+      "endpoint",
+      `the kubelet asks the router, and nobody answers on ${path}`,
+      "systemctl restart vmlet-router",
+    );
+  if (!(await node.answers(`/proc/${pid}/root${router.containersSocketPath}`)))
+    // as the node sees it
+    return error(
+      "endpoint",
+      `the kubelet asks the router, which finds no containers' runtime on ${router.containersSocketPath}`,
+      "router.containersSocketPath: the socket of containerd or CRI-O; then systemctl restart vmlet-router",
+    );
+  return ok("endpoint", `the kubelet asks the router, ${path}`);
 }
 
-function patience(settings: Settings, flags: ReadonlyMap<string, string>): Finding[] {
-  const found: Finding[] = [];
-  const isSerial = flags.get("serialize-image-pulls") ?? String(settings.serializeImagePulls ?? true);
-  if (isSerial === "true")
-    found.push(
-      warning(
-        "pulls",
-        "the kubelet pulls one image at a time: a disk image holds up every container that waits for its own",
-        "serializeImagePulls: false and maxParallelImagePulls: 4 in the kubelet's configuration",
-      ),
-    );
-  const timeout = flags.get("runtime-request-timeout") ?? settings.runtimeRequestTimeout ?? `${PATIENT_SECONDS}s`;
+/** Images are asked of the runtime, unless that is set otherwise. */
+function images({ flags, settings }: Kubelet): Finding | undefined {
+  const flag = "image-service-endpoint";
+  const own = pathOf(flags.get(flag) ?? settings.imageServiceEndpoint ?? "");
+  const runtime = pathOf(flags.get("container-runtime-endpoint") ?? settings.containerRuntimeEndpoint ?? "");
+  if (own === "" || own === runtime) return undefined;
+  const remedy = flags.has(flag) ? `no --${flag} on its command line` : "no imageServiceEndpoint in its configuration";
+  return error("images", `the kubelet asks ${own} for images, which has none of machines`, remedy);
+}
+
+const pathOf = (url: string): string => url.replace(/^unix:\/\//, "");
+
+function pulls({ flags, settings }: Kubelet): Finding | undefined {
+  const flag = "serialize-image-pulls";
+  const isSerial = flags.get(flag) ?? String(settings.serializeImagePulls ?? true);
+  if (isSerial !== "true") return undefined;
+  return warning(
+    "pulls",
+    "the kubelet pulls one image at a time: a disk image holds up every container that waits for its own",
+    `${where(flags, flag, "serializeImagePulls", "false")}; and maxParallelImagePulls: 4`,
+  );
+}
+
+function patience({ flags, settings }: Kubelet): Finding | undefined {
+  const flag = "runtime-request-timeout";
+  const timeout = flags.get(flag) ?? settings.runtimeRequestTimeout ?? `${PATIENT_SECONDS}s`;
   const seconds = secondsOf(timeout);
-  if (seconds > 0 && seconds < PATIENT_SECONDS)
-    found.push(
-      warning(
-        "patience",
-        `the kubelet gives up on a call after ${timeout}`,
-        `runtimeRequestTimeout: ${PATIENT_SECONDS}s or more in the kubelet's configuration`,
-      ),
-    );
-  return found;
+  if (seconds === 0 || seconds >= PATIENT_SECONDS) return undefined;
+  const remedy = where(flags, flag, "runtimeRequestTimeout", `${PATIENT_SECONDS}s`);
+  return warning("patience", `the kubelet gives up on a call after ${timeout}`, remedy);
 }
 
 /** Go's spelling of a duration, `1h2m3.5s`; 0: the default. */

@@ -15,6 +15,12 @@ export function createCgroupLookup(mountsPath = "/proc/self/mounts"): (cgroupPat
 /** There where systemd is the init. */
 export const SYSTEMD_PATH = "/run/systemd/system";
 
+/**
+ * Libvirt places machines by systemd-machined where D-Bus can start that, which this file says. It is the node's: pid 1 is its
+ * init, also from a container in its pid namespace. `/run/systemd/machines` is there without machined as well.
+ */
+export const MACHINED_PATH = "/proc/1/root/usr/share/dbus-1/system-services/org.freedesktop.machine1.service";
+
 /** What is set, or, by itself, systemd where it is the init. */
 export function cgroupDriverOf(
   setting: "auto" | "systemd" | "cgroupfs",

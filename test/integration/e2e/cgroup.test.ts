@@ -3,13 +3,14 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
+import { MACHINED_PATH, SYSTEMD_PATH } from "../../../src/kernel/cgroups.ts";
 import { run } from "../../../src/lib/spawn.ts";
 import { startTestNode } from "../../node/test-node.ts";
 import { makePodSlice } from "./pod-slice.ts";
 import { VmPod } from "./vm-pod.ts";
 
 const signal = AbortSignal.timeout(500_000); // a second try has some of it, too
-const hasMachined = existsSync("/run/systemd/machine");
+const hasMachined = existsSync(SYSTEMD_PATH) && existsSync(MACHINED_PATH);
 
 test.skipIf(hasMachined)(
   hasMachined

@@ -205,6 +205,9 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
       await guest("systemctl kill -s KILL vmlet-router vmlet; sleep 1; systemctl is-active vmlet-router vmlet");
       await guest(`timeout 120 sh -c '${isServed}'`);
       expect(await guest("stat -c %a /run/vmlet/router.sock /run/vmlet/vmlet.sock")).toBe("600\n600");
+      const found = await guest("vmlet doctor --json; true");
+      expect(found).toMatch(/^\{"about":"cgroups","level":"ok","what":"version 2, driver systemd"\}$/m); // machined is there
+      expect(found).toMatch(/^\{"about":"vmlet","level":"ok"/m);
     },
     LIMIT_MS,
   );

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -12,6 +12,7 @@ import { checkKvm } from "../../../src/doctor/kvm.ts";
 import { checkCni, checkKernelNetwork } from "../../../src/doctor/network.ts";
 import type { Node } from "../../../src/doctor/node.ts";
 import { checkSpace } from "../../../src/doctor/space.ts";
+import { MACHINED_PATH } from "../../../src/kernel/cgroups.ts";
 
 const signal = AbortSignal.timeout(30_000);
 const config = parseConfig("", "", []);
@@ -52,14 +53,16 @@ describe("KVM", () => {
     ["for its group", { mode: 0o660, gid: 106 }],
     ["for everybody", { mode: 0o666, gid: 0 }],
   ])("open %s is well", async (_for, found) => {
-    expect(levelsOf(await checkKvm(nodeWith({ files: groups, stats: { "/dev/kvm": found } })))).toEqual(["kvm ok"]);
+    expect(levelsOf(await checkKvm(nodeWith({ files: groups, stats: { "/dev/kvm": found } }), config))).toEqual([
+      "kvm ok",
+    ]);
   });
 
   test.each([
     ["root's alone", { mode: 0o600, gid: 106 }],
     ["another group's", { mode: 0o660, gid: 0 }],
   ])("that is %s is an error with the command that mends it", async (_whose, found) => {
-    const [finding] = await checkKvm(nodeWith({ files: groups, stats: { "/dev/kvm": found } }));
+    const [finding] = await checkKvm(nodeWith({ files: groups, stats: { "/dev/kvm": found } }), config);
     expect(finding).toMatchObject({ level: "error", remedy: expect.stringContaining("chmod 660 /dev/kvm") });
   });
 
@@ -68,8 +71,22 @@ describe("KVM", () => {
     ["flags\t\t: fpu svm sse", "modprobe kvm_amd"],
     ["flags\t\t: fpu sse", "firmware"],
   ])("that is missing on a processor with %j is a warning", async (cpuinfo, remedy) => {
-    const [finding] = await checkKvm(nodeWith({ files: { "/proc/cpuinfo": cpuinfo } }));
+    const [finding] = await checkKvm(nodeWith({ files: { "/proc/cpuinfo": cpuinfo } }), config);
     expect(finding).toMatchObject({ level: "warning", remedy: expect.stringContaining(remedy) });
+  });
+
+  test("that is there on a processor without the extension is not taken, and that is a warning", async () => {
+    const files = { ...groups, "/proc/cpuinfo": "flags\t\t: fpu sse\n" };
+    const node = nodeWith({ files, stats: { "/dev/kvm": { mode: 0o666, gid: 0 } } });
+    expect(levelsOf(await checkKvm(node, config))).toEqual(["kvm warning"]);
+  });
+
+  test.each([
+    ["kvm", "error"],
+    ["emulated", "ok"],
+  ])("that is missing where the setting is %s is %s", async (virtualization, level) => {
+    const wanted = parseConfig(`libvirt: { virtualization: ${virtualization} }`, "", []);
+    expect(levelsOf(await checkKvm(nodeWith({}), wanted))).toEqual([`kvm ${level}`]);
   });
 });
 
@@ -146,52 +163,122 @@ describe("room and cgroups", () => {
   test("systemd without machined is a warning", async () => {
     const stats = { "/run/systemd/system": { mode: 0o755, gid: 0 } };
     expect(levelsOf(await checkCgroups(nodeWith({ stats }), config))).toEqual(["cgroups warning"]);
-    const both = { ...stats, "/run/systemd/machine": { mode: 0o755, gid: 0 } };
+    const always = { ...stats, "/run/systemd/machines": { mode: 0o755, gid: 0 } }; // systemd's own, machined or not
+    expect(levelsOf(await checkCgroups(nodeWith({ stats: always }), config))).toEqual(["cgroups warning"]);
+    const both = { ...stats, [MACHINED_PATH]: { mode: 0o644, gid: 0 } };
     expect(levelsOf(await checkCgroups(nodeWith({ stats: both }), config))).toEqual(["cgroups ok"]);
   });
+
+  test.each([
+    ["2", "", { "/sys/fs/cgroup/cgroup.controllers": { mode: 0o444, gid: 0 } }],
+    ["1", "/memory", {}],
+  ])(
+    "pods in groups of cgroupfs, version %s, are a warning; a switch to systemd's leaves the old ones",
+    async (_version, at, files) => {
+      const folder = { mode: 0o755, gid: 0 };
+      const stats = { ...files, [`/sys/fs/cgroup${at}/kubepods`]: folder };
+      const [finding] = await checkCgroups(nodeWith({ stats }), config);
+      expect(finding).toMatchObject({ level: "warning", remedy: expect.stringContaining("SystemdCgroup") });
+      const switched = { ...stats, [`/sys/fs/cgroup${at}/kubepods.slice`]: folder };
+      expect(levelsOf(await checkCgroups(nodeWith({ stats: switched }), config))).toEqual(["cgroups ok"]);
+    },
+  );
 });
 
 describe("the kubelet", () => {
-  const kubelet = (argv: readonly string[], settings = "", version = "v1.36.2"): Node =>
+  const containers = `/proc/42/root${config.router.containersSocketPath}`;
+  const kubelet = (
+    argv: readonly string[],
+    { settings = good, version = "v1.36.2", sockets = [config.router.socketPath, containers], files = {} } = {},
+  ): Node =>
     nodeWith({
+      sockets,
       files: {
         "/proc/7/comm": "bash\n",
         "/proc/42/comm": "kubelet\n",
         "/proc/42/cmdline": ["/usr/bin/kubelet", ...argv, ""].join("\0"),
         "/proc/42/root/var/lib/kubelet/config.yaml": settings,
-        "/proc/42/root/etc/k.yaml": settings,
+        ...files,
       },
       run: (argv_) => ({ exitCode: argv_[0] === "/proc/42/exe" ? 0 : 1, stdout: `Kubernetes ${version}\n` }),
     });
   const good = `containerRuntimeEndpoint: unix://${config.router.socketPath}\nserializeImagePulls: false\n`;
+  const file = "--config=/var/lib/kubelet/config.yaml";
 
   test("at the router, patient, with parallel pulls, is well", async () => {
-    expect(levelsOf(await checkKubelet(kubelet([], good), config, signal))).toEqual(["kubelet ok", "endpoint ok"]);
+    expect(levelsOf(await checkKubelet(kubelet([file]), config, signal))).toEqual(["kubelet ok", "endpoint ok"]);
+  });
+
+  test("that was told of no file goes by none", async () => {
+    const [, endpoint] = await checkKubelet(kubelet([]), config, signal);
+    expect(endpoint).toMatchObject({ level: "error", what: expect.stringContaining("its default runtime") });
   });
 
   test("flags count more than its file, in both spellings", async () => {
-    const argv = ["--config", "/etc/k.yaml", `--container-runtime-endpoint=unix://${config.socketPath}`];
-    const [, endpoint] = await checkKubelet(kubelet(argv, good), config, signal);
+    const argv = [
+      "--config",
+      "/var/lib/kubelet/config.yaml",
+      `--container-runtime-endpoint=unix://${config.socketPath}`,
+    ];
+    const [, endpoint] = await checkKubelet(kubelet(argv), config, signal);
     expect(endpoint).toMatchObject({ level: "ok", what: expect.stringContaining("machines only") });
   });
 
-  test("at another runtime is an error with the setting that mends it", async () => {
+  test("files of its folder count more than its file, the last one most", async () => {
+    const files = {
+      "/proc/42/root/etc/k.d/20-b.conf": `containerRuntimeEndpoint: unix://${config.router.socketPath}\n`,
+      "/proc/42/root/etc/k.d/10-a.conf": "containerRuntimeEndpoint: unix:///a.sock\nserializeImagePulls: false\n",
+      "/proc/42/root/etc/k.d/30-c.yaml": "serializeImagePulls: true\n",
+    };
+    const node = kubelet([file, "--config-dir=/etc/k.d"], { settings: "serializeImagePulls: true\n", files });
+    expect(levelsOf(await checkKubelet(node, config, signal))).toEqual(["kubelet ok", "endpoint ok"]);
+  });
+
+  test.each([
+    ["its file", [file], `containerRuntimeEndpoint: unix://${config.router.socketPath} in the kubelet's configuration`],
+    [
+      "a flag",
+      ["--container-runtime-endpoint=unix:///x.sock"],
+      `--container-runtime-endpoint=unix://${config.router.socketPath} on`,
+    ],
+  ])("at another runtime by %s is an error with what mends it there", async (_by, argv, remedy) => {
     const settings = good.replace(config.router.socketPath, "/run/containerd/containerd.sock");
-    const [, endpoint] = await checkKubelet(kubelet([], settings), config, signal);
-    expect(endpoint).toMatchObject({
-      level: "error",
-      remedy: expect.stringContaining(`containerRuntimeEndpoint: unix://${config.router.socketPath}`),
-    });
+    const [, endpoint] = await checkKubelet(kubelet(argv, { settings }), config, signal);
+    expect(endpoint).toMatchObject({ level: "error", remedy: expect.stringContaining(remedy) });
+    const [program = ""] = endpoint?.remedy?.split(" use; or ") ?? [];
+    expect((await stat(program)).mode & 0o111).toBe(0o111);
+  });
+
+  test.each([
+    ["nobody serves", [containers], "systemctl restart vmlet-router"],
+    ["has no containers behind it", [config.router.socketPath], "router.containersSocketPath"],
+  ])("at a router that %s is an error", async (_what, sockets, remedy) => {
+    const [, endpoint] = await checkKubelet(kubelet([file], { sockets }), config, signal);
+    expect(endpoint).toMatchObject({ level: "error", remedy: expect.stringContaining(remedy) });
+  });
+
+  test("that asks another for images is an error", async () => {
+    const argv = [file, "--image-service-endpoint=unix:///run/containerd/containerd.sock"];
+    const [, , images] = await checkKubelet(kubelet(argv), config, signal);
+    expect(images).toMatchObject({ level: "error", remedy: expect.stringContaining("no --image-service-endpoint") });
   });
 
   test("that is too old, impatient, or pulls one by one", async () => {
     const settings = `containerRuntimeEndpoint: unix://${config.router.socketPath}\nruntimeRequestTimeout: 1m30s\n`;
-    const findings = await checkKubelet(kubelet([], settings, "v1.30.4"), config, signal);
+    const findings = await checkKubelet(kubelet([file], { settings, version: "v1.30.4" }), config, signal);
     expect(levelsOf(findings)).toEqual(["kubelet error", "endpoint ok", "pulls warning", "patience warning"]);
+    expect(findings.at(-1)?.remedy).toBe("runtimeRequestTimeout: 120s in the kubelet's configuration");
+  });
+
+  test("that is impatient by a flag is mended by the flag", async () => {
+    const findings = await checkKubelet(kubelet([file, "--runtime-request-timeout", "30s"]), config, signal);
+    expect(findings.at(-1)?.remedy).toMatch(/^--runtime-request-timeout=120s on /);
   });
 
   test("whose configuration is no YAML is looked at all the same", async () => {
-    expect(levelsOf(await checkKubelet(kubelet([], "{{{"), config, signal))).toContain("endpoint error");
+    expect(levelsOf(await checkKubelet(kubelet([file], { settings: "{{{" }), config, signal))).toContain(
+      "endpoint error",
+    );
   });
 
   test("that does not run is a warning", async () => {
