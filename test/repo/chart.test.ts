@@ -48,6 +48,14 @@ test("the dashboard asks for metrics that there are", () => {
   }
 });
 
+test("the two ways of building the image have one Node and one Debian", () => {
+  const dockerfile = read("packaging/image/Dockerfile");
+  const { dependencies } = JSON.parse(read("package.json"));
+  const [, suite = "none"] = /^suite=(\w+)$/m.exec(read("packaging/image/build")) ?? [];
+  expect(dockerfile).toContain(`/node:${dependencies.node}-${suite}-slim\n`);
+  expect(dockerfile).toContain(`/debian:${suite}-slim\n`);
+});
+
 test("chart and program have one version", () => {
   const { version } = JSON.parse(read("package.json"));
   expect(parse(read("charts/vmlet/Chart.yaml"))).toMatchObject({ version, appVersion: version });
