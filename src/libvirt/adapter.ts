@@ -26,7 +26,7 @@ import { type OwnDomain, OwnDomains } from "./ours.ts";
 import { qemuPid } from "./pid-file.ts";
 import { SIZE_STATS, sizesOf } from "./sizes.ts";
 import { loadTemplate } from "./template.ts";
-import { resolveVirtualization } from "./virtualization.ts";
+import { resolveVirtualization, whyNoKvm } from "./virtualization.ts";
 
 const START_PAUSED = 1;
 const AFFECT_LIVE = 1;
@@ -51,7 +51,7 @@ export async function openHypervisor(
   signal: AbortSignal,
 ): Promise<LibvirtHypervisor> {
   signal.throwIfAborted();
-  const virtualization = await resolveVirtualization(options.virtualization);
+  const virtualization = await resolveVirtualization(options.virtualization, options.kvm);
   return new LibvirtHypervisor({ ...options, virtualization }, parts);
 }
 
@@ -62,6 +62,7 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
   readonly #ours: OwnDomains;
   readonly #listeners = new Set<(event: MachineSignal) => void>();
   #qemuVersion: string | undefined;
+  #hasKvm = false;
 
   constructor(options: ResolvedOptions, { log }: { readonly log: Logger }) {
     const { socketPath, limitMs, reconnectWaitMs = CLIENT_DEFAULTS.reconnectWaitMs } = options;
@@ -73,6 +74,7 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
   }
 
   async probe(signal: AbortSignal): Promise<HypervisorInfo> {
+    await this.#checkKvm();
     return this.#translating(async () => {
       const { version } = await this.#client.call(procedures.getLibVersion, {}, {}, signal);
       const limit = { limitMs: VERSION_LIMIT_MS };
@@ -80,6 +82,17 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
       const { virtualization } = this.#options;
       return { libvirtVersion: spelled(version), qemuVersion: this.#qemuVersion, virtualization };
     });
+  }
+
+  /** Without it every start would fail, one by one. What was there once stays. */
+  async #checkKvm(): Promise<void> {
+    const { virtualization, kvm } = this.#options;
+    if (this.#hasKvm || virtualization !== "kvm") return;
+    const why = await whyNoKvm(kvm);
+    this.#hasKvm = why === undefined;
+    if (why === undefined) return;
+    const message = `no machine starts, for libvirt.virtualization is kvm: ${why}; vmlet doctor says how to mend it`;
+    throw new VmletError({ code: "CONFIG_INVALID", path: "", field: "libvirt.virtualization" }, message);
   }
 
   async define(plan: MachinePlan, signal: AbortSignal): Promise<void> {
