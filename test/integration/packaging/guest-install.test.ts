@@ -202,6 +202,8 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
       await step("systemctl daemon-reload && systemctl enable --now vmlet vmlet-router");
       await guest(`timeout 120 sh -c '${isServed}'`);
       await guest("timeout 120 sh -c 'until [ -S /run/vmlet/vmlet.sock ]; do sleep 0.2; done'");
+      await step("/usr/local/lib/vmlet/packaging/try-router && systemctl restart vmlet vmlet-router");
+      await guest(`timeout 120 sh -c '${isServed}'`);
       await guest("systemctl kill -s KILL vmlet-router vmlet; sleep 1; systemctl is-active vmlet-router vmlet");
       await guest(`timeout 120 sh -c '${isServed}'`);
       expect(await guest("stat -c %a /run/vmlet/router.sock /run/vmlet/vmlet.sock")).toBe("600\n600");
