@@ -14,10 +14,11 @@ beforeEach(async () => {
 });
 afterEach(async () => await rm(folder, { recursive: true, force: true }));
 
-async function tryRouter(settings: string): Promise<{ exitCode: number | null; stderr: string }> {
+/** @param within Seconds; a router that ends by itself is not waited for. */
+async function tryRouter(settings: string, within = 40): Promise<{ exitCode: number | null; stderr: string }> {
   const configPath = join(folder, "config.yaml");
   await writeFile(configPath, settings);
-  const env = { PATH: process.env["PATH"] ?? "", TMPDIR: folder, ANSWERS_WITHIN_SECONDS: "1" };
+  const env = { PATH: process.env["PATH"] ?? "", TMPDIR: folder, ANSWERS_WITHIN_SECONDS: String(within) };
   const { exitCode, stderr } = await run(join(process.cwd(), "packaging/try-router"), [configPath], { env }, signal);
   return { exitCode, stderr };
 }
@@ -36,12 +37,17 @@ test("a router before a runtime that answers is well, and leaves nothing", async
 }, 60_000);
 
 test.each([
-  ["a runtime that is not there", before("/nonexistent.sock"), /nonexistent|UNAVAILABLE/],
-  ["settings that it does not take", "images: { translations: [{ regexp: '(', url: 'http://x/' }] }\n", /translations/],
+  ["a runtime that is not there", before("/nonexistent.sock"), 5, /does not answer/],
+  [
+    "settings that it does not take",
+    "images: { translations: [{ regexp: '(', url: 'http://x/' }] }\n",
+    40,
+    /translations/,
+  ],
 ])(
   "a router with %s is not, and says why",
-  async (_what, settings, why) => {
-    const { exitCode, stderr } = await tryRouter(settings);
+  async (_what, settings, within, why) => {
+    const { exitCode, stderr } = await tryRouter(settings, within);
     expect(exitCode).toBe(1);
     expect(stderr).toMatch(why);
     expect(await readdir(folder)).toEqual(["config.yaml"]);
