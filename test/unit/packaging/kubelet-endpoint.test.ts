@@ -11,7 +11,7 @@ let dropIn = "";
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "vmlet-kubelet-"));
-  dropIn = join(folder, "kubelet.service.d/90-vmlet-router.conf");
+  dropIn = join(folder, "kubelet.service.d/zz-vmlet-router.conf");
 });
 afterEach(async () => await rm(folder, { recursive: true, force: true }));
 
@@ -92,6 +92,17 @@ test("a changed command line of the kubelet is taken over", async () => {
   );
   expect((await endpoint("use")).told).toEqual(["daemon-reload", "restart kubelet.service"]);
   expect(await readFile(dropIn, "utf8")).toContain(`ExecStart=/opt/kubelet --v=2 ${ENDPOINT}\n`);
+});
+
+test("an ExecStart of `systemctl edit` is taken over, and does not come after ours", async () => {
+  await systemctl(KUBEADM);
+  await mkdir(join(folder, "kubelet.service.d"));
+  await writeFile(join(folder, "kubelet.service.d/override.conf"), "[Service]\nExecStart=\nExecStart=/opt/own --v=4\n");
+  expect((await endpoint("use")).exitCode).toBe(0);
+  const files = (await readdir(join(folder, "kubelet.service.d"))).toSorted();
+  expect(await readFile(join(folder, "kubelet.service.d", files.at(-1) ?? ""), "utf8")).toContain(
+    `ExecStart=/opt/own --v=4 ${ENDPOINT}\n`,
+  );
 });
 
 test("restored, nothing of ours is left, and nothing else is gone", async () => {
