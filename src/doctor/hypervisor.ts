@@ -21,12 +21,18 @@ export async function checkHypervisor(node: Node, { libvirt }: Pick<Config, "lib
 
 /** With virtlogd in between, a machine's console stops when virtlogd does, and the machine with it. */
 async function consoles(node: Node): Promise<Finding> {
-  const text = await node.read(QEMU_CONF_PATH);
-  if (/^\s*stdio_handler\s*=\s*"file"/m.test(text ?? "")) return ok("consoles", "QEMU writes them itself");
+  // Of several lines libvirt takes the first.
+  const [line, handler] =
+    /^[ \t]*stdio_handler[ \t]*=[ \t]*"(\w*)"/m.exec((await node.read(QEMU_CONF_PATH)) ?? "") ?? [];
+  if (handler === "file") return ok("consoles", "QEMU writes them itself");
+  const change =
+    line === undefined
+      ? `echo 'stdio_handler = "file"' >>${QEMU_CONF_PATH}`
+      : `sed -i 's/^[ \\t]*stdio_handler.*/stdio_handler = "file"/' ${QEMU_CONF_PATH}`;
   return error(
     "consoles",
-    `no stdio_handler = "file" in ${QEMU_CONF_PATH}`,
-    `echo 'stdio_handler = "file"' >>${QEMU_CONF_PATH} && systemctl restart libvirtd`,
+    line === undefined ? `no stdio_handler = "file" in ${QEMU_CONF_PATH}` : `${line.trim()} in ${QEMU_CONF_PATH}`,
+    `${change} && systemctl restart libvirtd`,
   );
 }
 

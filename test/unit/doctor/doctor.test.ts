@@ -1,6 +1,6 @@
-import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseConfig } from "../../../src/config/load.ts";
 import { checkCgroups } from "../../../src/doctor/cgroups.ts";
@@ -13,6 +13,7 @@ import { checkCni, checkKernelNetwork } from "../../../src/doctor/network.ts";
 import type { Node } from "../../../src/doctor/node.ts";
 import { checkSpace } from "../../../src/doctor/space.ts";
 import { MACHINED_PATH } from "../../../src/kernel/cgroups.ts";
+import { run } from "../../../src/lib/spawn.ts";
 
 const signal = AbortSignal.timeout(30_000);
 const config = parseConfig("", "", []);
@@ -105,6 +106,21 @@ describe("libvirtd and programs", () => {
     const findings = await checkHypervisor(node, config);
     expect(levelsOf(findings)).toEqual(["libvirtd error", "consoles error", "qemu error"]);
     expect(findings.every(({ remedy = "" }) => remedy !== "")).toBe(true);
+  });
+
+  test("another handler is an error whose remedy works, though libvirt takes the first of two lines", async () => {
+    const path = join(await mkdtemp(join(tmpdir(), "vmlet-conf-")), "qemu.conf");
+    const found = async (): Promise<Finding | undefined> => {
+      const files = { "/etc/libvirt/qemu.conf": await readFile(path, "utf8") };
+      return (await checkHypervisor(nodeWith({ files }), config)).find(({ about }) => about === "consoles");
+    };
+    await writeFile(path, 'user = "x"\n  stdio_handler = "logd"\nstdio_handler = "file"\n');
+    const first = await found();
+    expect(first).toMatchObject({ level: "error", what: 'stdio_handler = "logd" in /etc/libvirt/qemu.conf' });
+    const [command = ""] = first?.remedy?.split(" && systemctl") ?? [];
+    await run("/bin/sh", ["-c", command.replace("/etc/libvirt/qemu.conf", path)], {}, signal);
+    expect(await found()).toMatchObject({ level: "ok" });
+    await rm(dirname(path), { recursive: true });
   });
 
   test("a program that is missing is named with its package", async () => {
