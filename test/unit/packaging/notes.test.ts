@@ -52,7 +52,7 @@ test.each(["default", "everything", "bare"])("of %s, the first machine is made b
 test("the way out keeps the values that were given, and each of its steps names the release's namespace", async () => {
   const way = [...(await typed("default")).slice(-1), ...(await typed("remove")).slice(-3)];
   expect(way).toEqual([
-    "helm upgrade vmlet CHART --namespace vmlet-system --reuse-values --set router.mode=remove",
+    "helm upgrade vmlet CHART --namespace vmlet-system --reset-then-reuse-values --set router.mode=remove",
     "kubectl --namespace vmlet-system rollout status daemonset/vmlet",
     "helm uninstall vmlet --namespace vmlet-system",
     expect.stringMatching(/^rm -rf \/etc\/vmlet /),
