@@ -36,10 +36,15 @@ const PIECE_BYTES = 256 * 1024;
 /** What the longest beginning has that tells of the whole: zstd's. */
 const HEAD_BYTES = 18;
 
+const ZSTD_FRAME: readonly number[] = [0x28, 0xb5, 0x2f, 0xfd];
+/** The first byte of a frame to skip, RFC 8878, section 3.1.2; pzstd begins with one. */
+const ZSTD_SKIPPABLE = Array.from({ length: 16 }, (_, kind) => 0x50 + kind);
+
 const MAGICS: readonly { readonly packing: Packing; readonly bytes: readonly number[] }[] = [
   { packing: "gzip", bytes: [0x1f, 0x8b, 0x08] },
   { packing: "xz", bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
-  { packing: "zstd", bytes: [0x28, 0xb5, 0x2f, 0xfd] },
+  { packing: "zstd", bytes: ZSTD_FRAME },
+  ...ZSTD_SKIPPABLE.map((first) => ({ packing: "zstd", bytes: [first, 0x2a, 0x4d, 0x18] }) as const),
 ];
 
 /**
@@ -54,7 +59,7 @@ export async function unpack(
   const { head, chunks } = await peek(wire, HEAD_BYTES);
   const packing = MAGICS.find(({ bytes }) => startsWith(head, bytes, 0))?.packing;
   if (packing === undefined) return { isPacked: false, chunks };
-  const toldBytes = packing === "zstd" ? sizeByZstd(head) : undefined;
+  const toldBytes = startsWith(head, ZSTD_FRAME, 0) ? sizeByZstd(head) : undefined;
   return {
     isPacked: true,
     chunks: unpacked(packing, limits.watch?.(chunks) ?? chunks, limits, signal),

@@ -31,6 +31,17 @@ test.each(packings)(
   },
 );
 
+test("zstd that begins with a frame to skip, as pzstd makes it, is unpacked", async () => {
+  await using under = await openDiskStore({ run: agreeingQemuImg(noisy.length) });
+  const aboutTheNext = Buffer.from("502a4d180400000000000000", "hex");
+  const packed = [noisy.subarray(0, MIB), noisy.subarray(MIB)].flatMap((part) => [
+    aboutTheNext,
+    zstdCompressSync(part),
+  ]);
+  under.server.serve("/disk", Buffer.concat(packed));
+  expect((await under.store.pull(under.server.nameOf("/disk"), signal)).digest).toBe(sha256(noisy));
+});
+
 test.each(packings)("a raw disk in $packing arrives byte for byte", async ({ packedNoise }) => {
   await using under = await openDiskStore({ run: agreeingQemuImg(noisy.length) });
   under.server.serve("/disk", packedNoise);
