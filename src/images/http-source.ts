@@ -163,15 +163,24 @@ function bodyFrom(
   };
 }
 
-/** Ranges of a file from where it was found. */
+/** Ranges of a file from where it was found; where that ends, because storage signs URLs for minutes, it is looked for again. */
 function rangeReader(
   asking: Asking,
-  url: URL,
+  foundAt: URL,
   version: { readonly lengthBytes: number; readonly validators: Validators },
 ): NonNullable<Body["readRange"]> {
-  const { profile, image } = asking.file;
+  const { profile, image, url: named } = asking.file;
+  let current = foundAt;
   return async function* (fromBytes, toBytes, signal) {
-    const part = await ask({ ...asking, signal }, url, rangeHeaders(fromBytes, toBytes, version.validators));
+    const headers = rangeHeaders(fromBytes, toBytes, version.validators);
+    const own = { ...asking, signal };
+    let url = current;
+    let part = await ask(own, url, headers);
+    if (ENDED.has(part.statusCode) && url.href !== named.href) {
+      discard(part);
+      ({ url, answer: part } = await askFrom(own, headers));
+      current = url;
+    }
     if (part.statusCode !== 206 || partOf(part, { ...version, fromBytes })?.toBytes !== toBytes) {
       discard(part);
       if (part.statusCode !== 200 && part.statusCode !== 206) throw refusedByStatus(image, url, part.statusCode);
@@ -180,6 +189,9 @@ function rangeReader(
     yield* chunksOf(part, { url, profile, lengthBytes: toBytes - fromBytes }, signal);
   };
 }
+
+/** What storage says to a URL that was good for a time. */
+const ENDED: ReadonlySet<number> = new Set([400, 401, 403, 404, 410]);
 
 /** Weak tags are left out: they promise less than the same bytes. So is a date too fresh to tell two versions apart. */
 function validatorsOf(answer: Answer): Validators {
