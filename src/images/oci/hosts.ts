@@ -107,9 +107,10 @@ function endpointOf(
     canResolve: table.capabilities?.includes("resolve") ?? true,
     canPull: table.capabilities?.includes("pull") ?? true,
     caPaths: (table.ca ?? []).map(inFolder),
-    clients: (table.client ?? []).map(([cert = "", key = cert]) => ({
+    // Containerd's documentation writes "" for a key that is in the certificate's file.
+    clients: (table.client ?? []).map(([cert = "", key = ""]) => ({
       certPath: inFolder(cert),
-      keyPath: inFolder(key),
+      keyPath: inFolder(key === "" ? cert : key),
     })),
     skipVerify: table.skip_verify ?? false,
     headers: table.header ?? {},

@@ -1,6 +1,6 @@
 // What hosts.toml says of an endpoint goes for that endpoint, and its secrets go nowhere else.
 
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
@@ -69,6 +69,22 @@ test("a client certificate, headers and credentials are the endpoint's alone, al
   expect(storage.requests.map(({ headers }) => [headers["x-secret"], headers.authorization])).toEqual([
     [undefined, undefined],
   ]);
+});
+
+test("a client's certificate and key may be in one file", async () => {
+  await using fixture = await openOciStore();
+  const { registry, shown } = await tlsRegistry();
+  await using _registry = registry;
+  registry.push("vm", layers);
+  const pemPath = join(folder, "client-both.pem");
+  await writeFile(pemPath, Buffer.concat([await readFile(client.certPath), await readFile(client.keyPath)]));
+  for (const value of [`"${pemPath}"`, `["${pemPath}"]`, `[["${pemPath}", ""]]`]) {
+    const toml = `server = "${registry.url}"\nca = "${server.certPath}"\nclient = ${value}\n`;
+    await registry.writeHosts(fixture.hostsFolderPath, toml);
+    shown.length = 0;
+    await fixture.under.store.pull(registry.nameOf("vm"), signal);
+    expect(new Set(shown)).toEqual(new Set(["client"]));
+  }
 });
 
 test("an authority that is named for one registry is not trusted for another", async () => {
