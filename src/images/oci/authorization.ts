@@ -26,9 +26,9 @@ interface Held {
 }
 
 const tokenAnswer = z.object({
-  token: z.string().optional(),
-  access_token: z.string().optional(),
-  expires_in: z.number().optional(),
+  token: z.string().nullish(),
+  access_token: z.string().nullish(),
+  expires_in: z.number().nullish(),
 });
 
 /** The token specification's default, and the least that a server may mean. */
@@ -39,7 +39,7 @@ const MARGIN_MS = 10_000;
 const TOKEN = /^[\x21-\x7e]{1,65536}$/;
 const CLIENT_ID = "vmlet";
 
-/** Made for one pull from one endpoint. Requests are made one after the other. */
+/** Made for one pull from one endpoint, whose requests may be made at the same time. */
 export class Authorization {
   readonly #repository: string;
   readonly #credentials: RegistryCredentials | undefined;
@@ -79,11 +79,18 @@ export class Authorization {
 
   /**
    * Takes up what a 401 wants.
+   * @param sent The header of the request that was refused.
    * @returns false when there is nothing to be done about it.
    * @throws IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE, of the token server
    */
-  async answer(wwwAuthenticate: string, registry: URL, signal: AbortSignal): Promise<boolean> {
+  async answer(
+    wwwAuthenticate: string,
+    sent: string | undefined,
+    registry: URL,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     if (this.#credentials?.registryToken) return false;
+    if (this.#held !== undefined && this.#held.value !== sent) return true; // by another request, meanwhile
     const challenges = parseChallenges(wwwAuthenticate);
     const bearer = challenges.find(({ scheme }) => scheme === "bearer");
     if (bearer !== undefined) {
@@ -92,7 +99,7 @@ export class Authorization {
     }
     const basic = challenges.find(({ scheme }) => scheme === "basic");
     const value = this.#basic();
-    if (basic === undefined || value === undefined || this.#held?.value === value) return false;
+    if (basic === undefined || value === undefined || sent === value) return false;
     this.#held = { value, expiresAtMs: 0, challenge: basic };
     return true;
   }

@@ -68,13 +68,13 @@ export class RegistryClient implements AsyncDisposable {
     const start = this.#urlOf(path);
     let isRenewed = false;
     for (let retries = 0; ; ) {
-      const { answer, url } = await this.#follow(start, headers, signal);
+      const { answer, url, sent } = await this.#follow(start, headers, signal);
       const status = answer.statusCode;
       if (status === 200 || status === 206) return { answer, url };
       answer.body.destroy();
       if (status === 401 && !isRenewed && url.origin === start.origin) {
         isRenewed = true;
-        if (await this.#authorization.answer(headerOf(answer, "www-authenticate"), start, signal)) continue;
+        if (await this.#authorization.answer(headerOf(answer, "www-authenticate"), sent, start, signal)) continue;
       }
       const waitMs = isBusy(status) && retries < MAX_RETRIES ? waitOf(answer, retries, this.#parts.nowMs()) : undefined;
       if (waitMs === undefined) throw this.#refusal(url, status);
@@ -98,19 +98,25 @@ export class RegistryClient implements AsyncDisposable {
     return url;
   }
 
-  async #follow(start: URL, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Answered> {
+  /** @returns also what `#authorization` gave to the last request. */
+  async #follow(start: URL, headers: Readonly<Record<string, string>>, signal: AbortSignal) {
+    const { baseUrl } = this.endpoint;
     const rules = { maxRedirects: this.profile.maxRedirects, guard: this.#parts.guard };
-    return follow(start, rules, async (url) =>
-      this.#send(url, { headers: { ...headers, ...(await this.#ownHeaders(url, signal)) } }, signal),
-    );
+    let sent: string | undefined;
+    const answered = await follow(start, rules, async (url) => {
+      const isEndpoint = url.origin === baseUrl.origin;
+      sent = isEndpoint ? await this.#authorization.header(baseUrl, signal) : undefined;
+      const own = isEndpoint ? this.#ownHeaders(sent) : {};
+      return this.#send(url, { headers: { ...headers, ...own } }, signal);
+    });
+    return { ...answered, sent };
   }
 
   /** What nobody but the endpoint may see. */
-  async #ownHeaders(url: URL, signal: AbortSignal): Promise<Record<string, string | string[]>> {
-    const { baseUrl, headers } = this.endpoint;
-    if (url.origin !== baseUrl.origin) return {};
-    const authorization = await this.#authorization.header(baseUrl, signal);
-    const own = Object.entries(headers).map(([name, values]) => [name.toLowerCase(), [...values]] as const);
+  #ownHeaders(authorization: string | undefined): Record<string, string | string[]> {
+    const own = Object.entries(this.endpoint.headers).map(
+      ([name, values]) => [name.toLowerCase(), [...values]] as const,
+    );
     return { ...Object.fromEntries(own), ...(authorization === undefined ? {} : { authorization }) };
   }
 

@@ -21,7 +21,7 @@ async function authorized(answer: object) {
   });
   const authorization = new Authorization("vm", undefined, ask, () => clock.nowMs);
   expect(await authorization.header(registryUrl, signal)).toBeUndefined();
-  expect(await authorization.answer(CHALLENGE, registryUrl, signal)).toBe(true);
+  expect(await authorization.answer(CHALLENGE, undefined, registryUrl, signal)).toBe(true);
   const tokenAfter = async (seconds: number) => {
     clock.nowMs += seconds * 1000;
     return authorization.header(registryUrl, signal);
@@ -31,6 +31,7 @@ async function authorized(answer: object) {
 
 test.each([
   ["60 s, if nothing is said", {}, 60],
+  ["60 s, if null is said", { expires_in: null, access_token: null }, 60],
   ["as long as the server says", { expires_in: 300 }, 300],
   ["60 s, if less is said", { expires_in: 1 }, 60],
   ["60 s, if nonsense is said", { expires_in: -5 }, 60],
