@@ -23,6 +23,9 @@ const MAX_EXTENDED_BYTES = 256 * 1024;
 /** PATH_MAX. */
 const MAX_PATH_CHARS = 4096;
 
+/** Links, devices, folders and pipes: whatever size such an entry tells, no bytes follow, as for Go, which reads most layers. */
+const HEADER_ONLY: ReadonlySet<string> = new Set(["1", "2", "3", "4", "5", "6"]);
+
 /** What an extended header says of the entry behind it. */
 interface Extended {
   path?: string;
@@ -51,7 +54,7 @@ export async function* readTar(
     const block = await bytes.block();
     if (block === undefined) return;
     if (block.every((byte) => byte === 0)) return await bytes.skipAll();
-    if (budget.headers-- <= 0) throw refusedContent(image, "its layers have far too many entries");
+    take(budget, image);
     const header = readHeader(image, block);
     const { typeFlag } = header;
     if (typeFlag === "x" || typeFlag === "L" || typeFlag === "K") {
@@ -62,10 +65,11 @@ export async function* readTar(
       await bytes.skip(paddingOf(header.sizeBytes));
       continue;
     }
-    const sizeBytes = extended.sizeBytes ?? header.sizeBytes;
+    const sizeBytes = HEADER_ONLY.has(typeFlag) ? 0 : (extended.sizeBytes ?? header.sizeBytes);
     const text = extended.path ?? header.path;
     const isSparse = typeFlag === "S" || extended.isSparse === true;
     extended = {};
+    if (typeFlag === "S") await skipSparseMap(block, bytes, image, budget);
     const body = bytes.next(sizeBytes);
     if (typeFlag !== "g") {
       const flag = isSparse ? "S" : typeFlag;
@@ -74,6 +78,18 @@ export async function* readTar(
       yield { path, kind: kindOf(flag, text), typeFlag: flag, sizeBytes, offsetBytes, chunks: body.chunks };
     }
     await bytes.skip(body.left() + paddingOf(sizeBytes));
+  }
+}
+
+function take(budget: TarBudget, image: string): void {
+  if (budget.headers-- <= 0) throw refusedContent(image, "its layers have far too many entries");
+}
+
+/** GNU's old format: where the parts of a sparse file are goes on behind its header, and is not counted in its size. */
+async function skipSparseMap(header: Buffer, bytes: ByteReader, image: string, budget: TarBudget): Promise<void> {
+  for (let hasMore = header[482] === 1; hasMore; ) {
+    take(budget, image);
+    hasMore = (await bytes.exactly(BLOCK_BYTES))[504] === 1;
   }
 }
 

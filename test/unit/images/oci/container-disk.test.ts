@@ -1,7 +1,7 @@
 // Which file of an image's layers is the disk, and what is refused. The tar reader is tried with it.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -116,6 +116,13 @@ test("long names and large sizes come from extended headers", async () => {
   expect(await read([Buffer.concat([base256, Buffer.alloc(1024)])])).toBe("disk/a=abc");
 });
 
+test.each(["1", "2", "3", "4", "5", "6"])(
+  "a link, folder or device (%s) has no bytes, whatever its size",
+  async (type) => {
+    expect(await read([[{ path: "etc/x", type, sizeBytes: 4096 }, file("disk/a", "yes")]])).toBe("disk/a=yes");
+  },
+);
+
 test("a global header and an archive without an end mark are taken", async () => {
   const global: TarFile = { ...pax({ comment: "c" }), type: "g" };
   expect(await read([Buffer.concat([tarEntry(global), tarEntry(file("disk/a", "bytes"))])])).toBe("disk/a=bytes");
@@ -156,7 +163,7 @@ test.each<[string, Uint8Array, string]>([
   await refuses([bytes], message);
 });
 
-test("what GNU tar makes is read, with long names, sparse files refused", async () => {
+test("what GNU tar makes is read, with long names and sparse files; a disk that is one is refused", async () => {
   const root = mkdtempSync(join(tmpdir(), "vmlet-tar-"));
   try {
     const name = `${"long".repeat(40)}.img`;
@@ -170,6 +177,14 @@ test("what GNU tar makes is read, with long names, sparse files refused", async 
     for (const format of ["gnu", "pax"]) {
       const made = execFileSync("tar", ["-C", root, `--format=${format}`, "-S", "-cf", "-", "disk"]);
       await refuses([made], "sparse file");
+    }
+    const holes = openSync(join(root, "holes"), "w");
+    for (let at = 0; at < 100; at++) writeSync(holes, "x", at * 1024 * 1024);
+    closeSync(holes);
+    writeFileSync(join(root, "disk", name), "from tar");
+    for (const format of ["gnu", "pax"]) {
+      const made = execFileSync("tar", ["-C", root, `--format=${format}`, "-S", "-cf", "-", "holes", "disk"]);
+      expect(await read([made])).toContain("=from tar");
     }
   } finally {
     rmSync(root, { recursive: true });
