@@ -102,9 +102,11 @@ export function readDocument(image: string, bytes: Uint8Array, contentType: stri
  */
 export function choosePlatform(image: string, { manifests }: Index, arch: string): Descriptor {
   const fitting = manifests.filter(({ platform: p }) => p?.os === "linux" && p.architecture === arch);
-  const chosen = fitting.find(({ platform: p }) => p?.variant === undefined) ?? fitting[0];
-  const only = manifests.length === 1 && manifests[0]?.platform === undefined ? manifests[0] : undefined;
-  const found = chosen ?? only;
+  // No variant is the least that all processors have; then v2 before v3, which fewer have.
+  const variantOf = ({ platform: p }: Index["manifests"][number]): string => p?.variant ?? "";
+  const [chosen] = fitting.toSorted((one, other) => variantOf(one).localeCompare(variantOf(other), "en"));
+  const [only, ...others] = manifests.filter(({ platform: p }) => p?.os !== "unknown"); // attestations
+  const found = chosen ?? (others.length === 0 && only?.platform === undefined ? only : undefined);
   if (found !== undefined) return found;
   const there = manifests.map(({ platform: p }) => (p === undefined ? "none told" : `${p.os}/${p.architecture}`));
   throw refusedContent(image, `it is for ${listed(there)}; this node is linux/${arch}`);

@@ -99,6 +99,31 @@ describe("taken", () => {
     expect(pinned.digest).toBe(image.digest);
   });
 
+  const other = { os: "linux", architecture: arch };
+  const nobody = { os: "unknown", architecture: "unknown" };
+  test.each([
+    [
+      "the least that its processors have in common",
+      [
+        { ...other, variant: "v3" },
+        { ...other, variant: "v2" },
+      ],
+      1,
+    ],
+    ["the one for all of its processors", [{ ...other, variant: "v2" }, other], 1],
+    ["the one that tells no platform, beside its attestation", [nobody, undefined], 1],
+  ])("of an index for this machine %s", async (_what, platforms, wanted) => {
+    await using fixture = await openOciStore();
+    const { registry, under } = fixture;
+    const manifests = platforms.map((platform, index) => {
+      const layers = containerDisk(index === wanted ? disk : qcow2({ content: `${index}` }));
+      const digest = registry.push("vm", layers, {}, `${index}`);
+      return { mediaType: OCI_MANIFEST, digest, size: 1, ...(platform === undefined ? {} : { platform }) };
+    });
+    registry.manifest("vm", "latest", OCI_INDEX, { manifests });
+    expect((await under.store.pull(registry.nameOf("vm"), signal)).digest).toBe(digestOf(disk));
+  });
+
   test("a plain reference under a prefix that the node names", async () => {
     await using fixture = await openOciStore();
     fixture.registry.push("disks/a", containerDisk());
