@@ -2,13 +2,8 @@
 
 import { z } from "zod";
 import { refusedContent } from "./errors.ts";
-import type { Descriptor } from "./manifest.ts";
+import { type Descriptor, IMAGE_CONFIGS } from "./manifest.ts";
 
-/** Others may be anything: that of an artifact is not ours to read. */
-const CONFIG_TYPES: readonly string[] = [
-  "application/vnd.oci.image.config.v1+json",
-  "application/vnd.docker.container.image.v1+json",
-];
 const MAX_CONFIG_BYTES = 1024 * 1024;
 /** Of `{}`, which OCI's "empty descriptor" made well known: need not be asked for. */
 const EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
@@ -34,7 +29,8 @@ export async function userOf(
   config: Descriptor,
   readBlob: (blob: Descriptor) => AsyncIterable<Uint8Array>,
 ): Promise<string> {
-  if (!CONFIG_TYPES.includes(config.mediaType) || config.digest === EMPTY_DIGEST) return "";
+  // Another may be anything: that of an artifact is not ours to read.
+  if (!IMAGE_CONFIGS.includes(config.mediaType) || config.digest === EMPTY_DIGEST) return "";
   if (config.size > MAX_CONFIG_BYTES) throw refusedContent(image, `its configuration has ${config.size} bytes`);
   const bytes = Buffer.concat(await Array.fromAsync(readBlob(config)));
   try {

@@ -42,6 +42,12 @@ const manifestSchema = z.object({
   layers: z.array(descriptor).max(MAX_LAYERS),
 });
 
+/** Configurations of container images; those of artifacts are of any other type. */
+export const IMAGE_CONFIGS: readonly string[] = [
+  "application/vnd.oci.image.config.v1+json",
+  "application/vnd.docker.container.image.v1+json",
+];
+
 export type Descriptor = z.output<typeof descriptor>;
 export type Manifest = z.output<typeof manifestSchema>;
 export type Index = z.output<typeof indexSchema>;
@@ -114,6 +120,7 @@ export function choosePlatform(image: string, { manifests }: Index, arch: string
 
 const TAR_LAYER =
   /^application\/vnd\.(?:oci\.image\.layer\.v1\.tar|docker\.image\.rootfs\.diff\.tar)(?:[+.](?:gzip|zstd))?$/;
+const ORAS_FILE = "application/vnd.oci.image.layer.v1.tar";
 const FOREIGN_LAYER = /(?:nondistributable|foreign)/;
 const KUBEVIRT_DISK = "application/vnd.kubevirt.disk.raw+zstd";
 const LF_EDGE_DISK = /^application\/vnd\.lfedge\.disk\.layer\.v1\+([a-z0-9]+)$/;
@@ -133,10 +140,14 @@ export function planOf(image: string, { layers, artifactType, config }: Manifest
     );
   }
   if (disk !== undefined) return { kind: "layer", layer: disk, format: formatOf(image, disk.mediaType) };
+  const [layer] = layers;
+  // `oras push` says this of every file that is given no type.
+  if (layers.length === 1 && layer?.mediaType === ORAS_FILE && !IMAGE_CONFIGS.includes(config.mediaType)) {
+    return { kind: "layer", layer };
+  }
   if (layers.length > 0 && layers.every(({ mediaType }) => TAR_LAYER.test(mediaType))) {
     return { kind: "container-disk", layers };
   }
-  const [layer] = layers;
   if (layers.length === 1 && layer !== undefined && !isFileSystem(layer.mediaType)) return { kind: "layer", layer };
   const kind = shown(artifactType ?? config.mediaType);
   throw refusedContent(

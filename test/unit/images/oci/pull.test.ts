@@ -65,6 +65,27 @@ describe("taken", () => {
     expect(digest).toBe(digestOf(expected));
   });
 
+  test.each([
+    ["a disk", disk],
+    ["a packed disk", gzipSync(disk)],
+  ])("%s as `oras push` names it, by the type of a tar archive", async (_what, bytes) => {
+    await using fixture = await openOciStore();
+    const { registry, under } = fixture;
+    const config = { mediaType: "application/vnd.oci.empty.v1+json", ...registry.blob(Buffer.from("{}")) };
+    const artifact = { artifactType: "application/vnd.unknown.artifact.v1", config };
+    registry.push("vm", [{ mediaType: OCI_LAYER, bytes }], artifact);
+    expect((await under.store.pull(registry.nameOf("vm"), signal)).digest).toBe(digestOf(disk));
+  });
+
+  test("a folder disk/ as `oras push` packs it", async () => {
+    await using fixture = await openOciStore();
+    const { registry, under } = fixture;
+    const config = { mediaType: "application/vnd.oci.empty.v1+json", ...registry.blob(Buffer.from("{}")) };
+    const bytes = gzipSync(tar([{ path: "disk/d.qcow2", bytes: disk }]));
+    registry.push("vm", [{ mediaType: `${OCI_LAYER}+gzip`, bytes }], { config });
+    expect((await under.store.pull(registry.nameOf("vm"), signal)).digest).toBe(digestOf(disk));
+  });
+
   test("whom the image's author means to run in it, unless another image of the same disk says otherwise", async () => {
     await using fixture = await openOciStore();
     const { registry, under } = fixture;
