@@ -8,6 +8,8 @@ import { Pace } from "./pace.ts";
 /** What one connection is asked for at a time; so much of it may wait in memory for those before it. */
 const RANGE_BYTES = 2 * 1024 * 1024;
 const MAX_STREAMS = 4;
+/** So many were open at once when the first range was tried beside the stream that it began with. */
+const LEAST_STREAMS = 2;
 /** What is given on at a time, at most. */
 const PIECE_BYTES = 256 * 1024;
 const RETRIES = 3;
@@ -54,13 +56,13 @@ async function* begin(
       pace.got(next.value.length);
       yield next.value;
       if (!pace.wantsMore() || lengthBytes - position < MAX_STREAMS * RANGE_BYTES) continue;
-      await using ranges = new Ranges({ fromBytes: position, lengthBytes, readRange, timing }, signal);
+      await using ranges = new Ranges({ fromBytes: position, lengthBytes, readRange, timing }, pace, signal);
       if (!(await ranges.isServed())) {
         pace.stop(); // the source does not do what it says: one stream it is
         continue;
       }
       await single.return?.();
-      yield* ranges.chunks(pace);
+      yield* ranges.chunks();
       return;
     }
   } finally {
@@ -75,6 +77,7 @@ async function* begin(
  */
 class Ranges implements AsyncDisposable {
   readonly #extent: Extent;
+  readonly #pace: Pace;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   /** In order; the first is the one being read. */
@@ -83,10 +86,11 @@ class Ranges implements AsyncDisposable {
   readonly #free: Uint8Array[] = [];
   #lastRead: Range | undefined;
   #nextBytes: number;
-  #streams = 2;
+  #streams = LEAST_STREAMS;
 
-  constructor(extent: Extent, signal: AbortSignal) {
+  constructor(extent: Extent, pace: Pace, signal: AbortSignal) {
     this.#extent = extent;
+    this.#pace = pace;
     this.#nextBytes = extent.fromBytes;
     this.#signal = AbortSignal.any([signal, this.#abort.signal]);
     this.#openOne({ isTrial: true });
@@ -97,7 +101,8 @@ class Ranges implements AsyncDisposable {
     return (await this.#open[0]?.hasBytes()) ?? false;
   }
 
-  async *chunks(pace: Pace): AsyncGenerator<Uint8Array, void, undefined> {
+  async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    const pace = this.#pace;
     this.#fill();
     for (let range = this.#open[0]; range !== undefined; range = this.#open[0]) {
       for (
@@ -129,8 +134,17 @@ class Ranges implements AsyncDisposable {
     const fromBytes = this.#nextBytes;
     this.#nextBytes = Math.min(fromBytes + RANGE_BYTES, this.#extent.lengthBytes);
     const memory = this.#free.pop() ?? Buffer.allocUnsafeSlow(RANGE_BYTES);
-    this.#open.push(new Range(this.#extent, { fromBytes, toBytes: this.#nextBytes, memory }, how, this.#signal));
+    const place = { fromBytes, toBytes: this.#nextBytes, memory };
+    this.#open.push(new Range(this.#extent, place, { ...how, onRefused: this.#onRefused }, this.#signal));
   }
+
+  /** The source may allow fewer connections than we want. Waits until one of those before `range` has ended. */
+  readonly #onRefused = async (range: Range): Promise<void> => {
+    this.#streams = Math.max(LEAST_STREAMS, this.#streams - 1);
+    this.#pace.stop();
+    const before = this.#open.slice(0, this.#open.indexOf(range));
+    if (before.length > 0) await Promise.race(before.map(async ({ ended }) => ended));
+  };
 }
 
 interface Place {
@@ -138,6 +152,13 @@ interface Place {
   readonly toBytes: number;
   /** Where it is kept: of its length at least. */
   readonly memory: Uint8Array;
+}
+
+interface HowRead {
+  /** Is not tried again. */
+  readonly isTrial: boolean;
+  /** Not a byte came. To be waited for before the next try. */
+  readonly onRefused: (range: Range) => Promise<void>;
 }
 
 /** One range, read into memory ahead of whoever wants it. */
@@ -153,10 +174,9 @@ class Range {
   #isWhole = false;
   #changed = Promise.withResolvers<void>();
 
-  /** @param how A trial is not tried again. */
-  constructor(extent: Extent, place: Place, { isTrial }: { readonly isTrial: boolean }, signal: AbortSignal) {
+  constructor(extent: Extent, place: Place, how: HowRead, signal: AbortSignal) {
     this.memory = place.memory;
-    this.ended = this.#read(extent, place, isTrial ? 0 : RETRIES, signal);
+    this.ended = this.#read(extent, place, how, signal);
   }
 
   async hasBytes(): Promise<boolean> {
@@ -178,9 +198,10 @@ class Range {
   async #read(
     { readRange, timing }: Extent,
     { fromBytes, toBytes }: Place,
-    mostRetries: number,
+    { isTrial, onRefused }: HowRead,
     signal: AbortSignal,
   ): Promise<void> {
+    const mostRetries = isTrial ? 0 : RETRIES;
     for (let retries = 0; ; retries++) {
       try {
         for await (const chunk of readRange(fromBytes + this.#filled, toBytes, signal)) {
@@ -198,6 +219,7 @@ class Range {
           return this.#tell();
         }
       }
+      if (this.#filled === 0) await onRefused(this);
       await sleepMs(timing.retryMs * 2 ** retries, signal).catch(() => {}); // the next try tells
     }
   }

@@ -118,6 +118,21 @@ test("a range that is lost is asked for again; one that stays lost fails the dow
   expect(ever.seen.open).toBe(0);
 });
 
+test("a source that allows two connections is not asked for a third again and again", async () => {
+  let refusals = 0;
+  const { body, seen } = slowBody({
+    pauseMs: 10,
+    onRange: () => {
+      if (seen.open < 2) return;
+      refusals++;
+      throw lost();
+    },
+  });
+  expect(await readAll(body)).toEqual(whole());
+  expect(refusals).toBeGreaterThan(0);
+  expect(refusals).toBeLessThanOrEqual(2);
+});
+
 test("whoever stops reading closes every connection", async () => {
   const { body, seen } = slowBody({ pauseMs: 10 });
   for await (const _ of overConnections(body, timing, signal)) if (seen.ranges.length > 2) break;
