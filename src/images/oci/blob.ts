@@ -17,7 +17,7 @@ const MAX_BREAKS = 100;
 const PAUSE_MS = 500;
 
 /**
- * The blob from there on, not verified. The clients are tried in their order, each time that it has to be opened again.
+ * The blob from there on, not verified. The clients are asked in their order; who failed comes after all others from then on.
  * Reading ends well only if there were exactly so many bytes.
  * @throws (reading) IMAGE_NOT_FOUND IMAGE_SOURCE_REFUSED IMAGE_SOURCE_UNAVAILABLE
  */
@@ -27,15 +27,16 @@ export function blobBody(
   clients: readonly RegistryClient[],
   signal: AbortSignal,
 ): Body {
+  const hosts = new BlobHosts(blob, clients);
   return {
     kind: "body",
     fromBytes,
-    chunks: readOn(blob, fromBytes, clients, signal),
+    chunks: readOn(blob, fromBytes, hosts, signal),
     lengthBytes: blob.size,
     validators: {},
     pin: blob.digest,
     isResumable: true,
-    readRange: (from, to, own) => readPart(blob, { from, to }, clients, own),
+    readRange: (from, to, own) => hosts.read({ from, to }, own),
   };
 }
 
@@ -45,7 +46,7 @@ export const readBlob = (
   blob: Descriptor,
   clients: readonly RegistryClient[],
   signal: AbortSignal,
-): AsyncIterable<Uint8Array> => verified(image, blob, readOn(blob, 0, clients, signal));
+): AsyncIterable<Uint8Array> => verified(image, blob, readOn(blob, 0, new BlobHosts(blob, clients), signal));
 
 /** Passes all bytes of the blob through, and fails at their end if they are others. */
 export async function* verified(
@@ -65,7 +66,7 @@ export async function* verified(
 async function* readOn(
   blob: Descriptor,
   fromBytes: number,
-  clients: readonly RegistryClient[],
+  hosts: BlobHosts,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   let position = fromBytes;
@@ -73,7 +74,7 @@ async function* readOn(
   for (let breaks = 1; position < blob.size; breaks++) {
     const rest = { from: position, to: blob.size };
     try {
-      for await (const chunk of await firstOf(clients, async (client) => openAt(blob, rest, client, signal))) {
+      for await (const chunk of hosts.read(rest, signal)) {
         position += chunk.length;
         failures = 0;
         yield chunk;
@@ -93,29 +94,34 @@ interface Part {
   readonly to: number;
 }
 
-async function* readPart(
-  blob: Descriptor,
-  part: Part,
-  clients: readonly RegistryClient[],
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  yield* await firstOf(clients, async (client) => openAt(blob, part, client, signal));
-}
+/** One that does not answer would otherwise be waited for at each range anew. */
+class BlobHosts {
+  readonly #blob: Descriptor;
+  #clients: readonly RegistryClient[];
 
-async function firstOf<T>(
-  clients: readonly RegistryClient[],
-  work: (client: RegistryClient) => Promise<T>,
-): Promise<T> {
-  let last: unknown;
-  for (const client of clients) {
-    try {
-      return await work(client);
-    } catch (error) {
-      if (!isOfSource(error)) throw error;
-      last = error;
-    }
+  constructor(blob: Descriptor, clients: readonly RegistryClient[]) {
+    this.#blob = blob;
+    this.#clients = clients;
   }
-  throw last;
+
+  /** From the first that opens it. @throws what the last one said; of the one that opened it, how it broke. */
+  async *read(part: Part, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    let last: unknown;
+    for (const client of this.#clients) {
+      let hasBegun = false;
+      try {
+        const chunks = await openAt(this.#blob, part, client, signal);
+        hasBegun = true;
+        return yield* chunks;
+      } catch (error) {
+        if (!isOfSource(error)) throw error;
+        this.#clients = [...this.#clients.filter((other) => other !== client), client];
+        if (hasBegun) throw error;
+        last = error;
+      }
+    }
+    throw last;
+  }
 }
 
 /** A server that does not know ranges sends everything: taken where only the rest is wanted, and the beginning dropped. */
