@@ -40,8 +40,16 @@ export function unavailable(url: URL, why: string, cause?: unknown): VmletError 
 export function unavailableBy(error: unknown, url: URL): VmletError {
   if (error instanceof VmletError) return error;
   const code = codeOf(error);
+  const proxyStatus = error instanceof Error ? PROXY_ANSWER.exec(error.message)?.[1] : undefined;
+  if (code === "UND_ERR_ABORTED" && proxyStatus !== undefined) {
+    const remedy = proxyStatus === "407" ? ", which wants other credentials (proxyUrl, or proxy in hosts.toml)" : "";
+    return unavailable(url, `cannot be reached: its proxy answers ${proxyStatus}${remedy}`, error);
+  }
   return unavailable(url, REMEDIES.find(({ codes }) => codes.test(code))?.why ?? `cannot be read (${code})`, error);
 }
+
+/** What undici says, in its words only. */
+const PROXY_ANSWER = /^Proxy response \((\d{3})\)/;
 
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return "unknown error";

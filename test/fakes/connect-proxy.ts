@@ -8,6 +8,8 @@ export class ConnectProxy implements AsyncDisposable {
   /** `host:port`, in order. */
   readonly asked: string[] = [];
   readonly credentials: string[] = [];
+  /** Status that it answers everything with. */
+  refusal: number | undefined;
   /** With user and password. */
   url = "";
 
@@ -17,6 +19,7 @@ export class ConnectProxy implements AsyncDisposable {
       const { hostname, port } = new URL(`http://${request.url ?? ""}`);
       proxy.asked.push(request.url ?? "");
       proxy.credentials.push(request.headers["proxy-authorization"] ?? "");
+      if (proxy.refusal !== undefined) return void client.end(`HTTP/1.1 ${proxy.refusal} No\r\n\r\n`);
       const upstream = connect(Number(port), hostname, () => {
         client.write("HTTP/1.1 200 OK\r\n\r\n");
         upstream.pipe(client).pipe(upstream);

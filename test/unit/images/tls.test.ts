@@ -120,3 +120,13 @@ test("a proxy is used for https, with its credentials, and its failure does not 
   await expect(failing).rejects.toMatchObject({ failure: { code: "IMAGE_SOURCE_UNAVAILABLE" } });
   await expect(failing).rejects.not.toThrow("secret");
 });
+
+test.each([
+  [407, /cannot be reached: its proxy answers 407, which wants other credentials/],
+  [403, /cannot be reached: its proxy answers 403$/],
+])("a proxy that answers %i is told as the proxy", async (status, message) => {
+  await using server = await serverWith("server");
+  await using proxy = await ConnectProxy.listen();
+  proxy.refusal = status;
+  await expect(pullFrom(server, { proxyUrl: proxy.url })).rejects.toMatchObject(unavailable(message));
+});
