@@ -12,7 +12,9 @@ import { VmletError } from "../../model/failure.ts";
 export interface Endpoint {
   /** Where its API begins, without a slash at the end: `https://quay.io/v2`. */
   readonly baseUrl: URL;
-  /** Another host than the registry itself. */
+  /** Another host than the registry's own: it may answer for several, and is told for which. */
+  readonly isOtherHost: boolean;
+  /** Somebody else, who gets no credentials of the registry. */
   readonly isMirror: boolean;
   /** It may be asked what a tag means. */
   readonly canResolve: boolean;
@@ -72,7 +74,7 @@ export async function endpointsOf(registry: string, folderPath: string): Promise
       throw broken(path, error instanceof z.ZodError ? wordsOf(error) : String(error), error);
     }
   }
-  return [endpointOf(serverOf(registry), {}, { registry, path: "" })];
+  return [endpointOf(serverOf(registry), {}, { registry, path: "", isServer: true })];
 }
 
 function fromFile(registry: string, path: string, text: string): readonly Endpoint[] {
@@ -100,12 +102,15 @@ function endpointOf(
   const path = url.pathname.replace(/\/+$/, "");
   url.pathname = table.override_path === true || path.endsWith("/v2") ? path : `${path}/v2`;
   const inFolder = (file: string): string => (isAbsolute(file) ? file : join(dirname(about.path), file));
-  const isMirror = about.isServer !== true && about.path !== "" && url.host !== new URL(serverOf(about.registry)).host;
+  const isOtherHost = url.host !== new URL(serverOf(about.registry)).host;
+  const capabilities = (table.capabilities ?? []).map((text) => text.toLowerCase());
+  const can = (what: string): boolean => capabilities.length === 0 || capabilities.includes(what);
   return {
     baseUrl: url,
-    isMirror,
-    canResolve: table.capabilities?.includes("resolve") ?? true,
-    canPull: table.capabilities?.includes("pull") ?? true,
+    isOtherHost,
+    isMirror: isOtherHost && about.isServer !== true,
+    canResolve: can("resolve"),
+    canPull: can("pull"),
     caPaths: (table.ca ?? []).map(inFolder),
     // Containerd's documentation writes "" for a key that is in the certificate's file.
     clients: (table.client ?? []).map(([cert = "", key = ""]) => ({

@@ -88,13 +88,12 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   #urlOf(path: string): URL {
-    const { baseUrl, isMirror } = this.endpoint;
+    const { baseUrl, isOtherHost } = this.endpoint;
     const url = new URL(baseUrl);
     const [name, query = ""] = path.split("?");
     url.pathname = `${baseUrl.pathname}/${this.#parts.repository}/${name}`;
     url.search = query;
-    // As containerd does: a mirror may serve several registries.
-    if (isMirror) url.searchParams.set("ns", this.#parts.registry);
+    if (isOtherHost) url.searchParams.set("ns", this.#parts.registry);
     return url;
   }
 

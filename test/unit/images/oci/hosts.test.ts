@@ -1,6 +1,6 @@
 // What hosts.toml says of an endpoint goes for that endpoint, and its secrets go nowhere else.
 
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
@@ -85,6 +85,18 @@ test("a client's certificate and key may be in one file", async () => {
     await fixture.under.store.pull(registry.nameOf("vm"), signal);
     expect(new Set(shown)).toEqual(new Set(["client"]));
   }
+});
+
+test("a server of another name than the registry is told of whom, as mirrors are; no capabilities are all of them", async () => {
+  await using fixture = await openOciStore();
+  const { registry, under, hostsFolderPath } = fixture;
+  await mkdir(join(hostsFolderPath, "else.example"), { recursive: true });
+  const toml = `server = "${registry.url}"\ncapabilities = []\n`;
+  await writeFile(join(hostsFolderPath, "else.example", "hosts.toml"), toml);
+  registry.push("vm", layers);
+  await under.store.pull("vmlet.dev/oci/else.example/vm", signal);
+  const namespaces = registry.requests.map(({ path }) => new URL(path, registry.url).searchParams.get("ns"));
+  expect(new Set(namespaces)).toEqual(new Set(["else.example"]));
 });
 
 test("an authority that is named for one registry is not trusted for another", async () => {

@@ -14,6 +14,7 @@ const clientOf = async (registry: OciRegistry, credentials?: RegistryCredentials
   openClient(
     {
       baseUrl: new URL(`${registry.url}/v2`),
+      isOtherHost: false,
       isMirror: false,
       canResolve: true,
       canPull: true,
