@@ -29,8 +29,8 @@ export async function pullFromWeb(
     image,
     url,
     profile: options.profiles[source.profile] ?? PROFILE_DEFAULTS,
-    known: async () => validatorsOf(await knownFrom(url, parts)),
-    ...(pin === undefined ? {} : { pin }),
+    // What is here of a file does not hash to a pin, or it had been found by that: "unchanged" says nothing then.
+    ...(pin === undefined ? { known: async () => validatorsOf(await knownFrom(url, parts)) } : { pin }),
   };
   const wanted = {
     image,

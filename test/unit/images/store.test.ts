@@ -128,6 +128,22 @@ test("bytes that are pinned and here already are not downloaded again", async ()
   expect(under.server.requests).toEqual(["/image"]);
 });
 
+test("what the server says to be unchanged is not taken for what a pin names", async () => {
+  await using server = await WebServer.listen();
+  server.on("/image", (request, response) => {
+    const isSame = request.headers["if-none-match"] === '"v1"';
+    response.writeHead(isSame ? 304 : 200, { etag: '"v1"' }).end(isSame ? undefined : qcow2());
+  });
+  const translations = [{ name: "ruled", url: server.urlOf("/image"), sha256: "e".repeat(64) }];
+  await using under = await openDiskStore({ server, run: agreeingQemuImg(64 * MIB), images: { translations } });
+  const { digest } = await under.store.pull(server.nameOf("/image"), signal);
+  for (const name of [`${server.nameOf("/image")}@sha256:${"f".repeat(64)}`, "ruled"]) {
+    const failure = { code: "IMAGE_DIGEST_MISMATCH", found: digest };
+    await expect(under.store.pull(name, signal)).rejects.toMatchObject({ failure });
+    expect(under.store.find(name)).toBeUndefined();
+  }
+});
+
 test("progress is told at the end at least, with the bytes and their total", async () => {
   await using under = await open();
   const bytes = qcow2();
