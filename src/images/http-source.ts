@@ -45,8 +45,10 @@ export function httpSource(file: HttpFile): ByteSource {
 }
 
 /** A server that cannot go on where the last download stopped is asked for everything. */
-async function start(wanted: Asking, resume: ResumePoint | undefined): Promise<Download> {
+async function start(wanted: Asking, rest: ResumePoint | undefined): Promise<Download> {
   const { file } = wanted;
+  // A pull under a pin leaves what has no validators; without the pin nobody would notice that the file has changed.
+  const resume = rest !== undefined && hasProof(file.pin, rest.validators) ? rest : undefined;
   if (resume !== undefined) {
     const { url, answer } = await askFrom(wanted, rangeHeaders(resume.fromBytes, undefined, resume.validators));
     if (answer.statusCode === 200) return bodyOf(answer, wanted, url);
@@ -66,6 +68,10 @@ async function start(wanted: Asking, resume: ResumePoint | undefined): Promise<D
   discard(answer);
   throw refusedByStatus(file.image, url, answer.statusCode);
 }
+
+/** That a part of a file is not put together with a part of another. */
+const hasProof = (pin: ImageDigest | undefined, { etag, lastModified }: Validators): boolean =>
+  pin !== undefined || etag !== undefined || lastModified !== undefined;
 
 interface Asking {
   readonly file: HttpFile;
@@ -143,7 +149,7 @@ function bodyFrom(
 ): Body {
   const { profile, pin } = asking.file;
   const validators = validatorsOf(answer);
-  const isResumable = pin !== undefined || validators.etag !== undefined || validators.lastModified !== undefined;
+  const isResumable = hasProof(pin, validators);
   const chunks = chunksOf(
     answer,
     { url, profile, lengthBytes: lengthBytes === undefined ? undefined : lengthBytes - fromBytes },

@@ -77,6 +77,15 @@ test("a pin is validator enough, and what turns out wrong under it is fetched ag
   expect(under.log.lines).toContainEqual(expect.objectContaining({ level: "warn" }));
 });
 
+test("what a pull under a pin left is nothing to go on with for one without, where there are no validators", async () => {
+  await using under = await openStore();
+  const name = under.server.nameOf("/disk");
+  const file = RangeServer.on(under.server, "/disk", { bytes, headers: {} });
+  await cut(under, file, 15 * MIB, `${name}@sha256:${hexOf(bytes)}`);
+  RangeServer.on(under.server, "/disk", { bytes: changed, headers: {} });
+  expect((await under.store.pull(name, signal)).digest).toBe(`sha256:${hexOf(changed)}`);
+});
+
 test("without validators and without a pin nothing is left of a cut download", async () => {
   await using under = await openStore();
   const before = await under.files();
