@@ -237,11 +237,11 @@ const roomOf = (reservation: Reservation, parts: FetchParts): Room => ({
   raise: async (bytes) => makingWay(parts, async () => reservation.raise(bytes)),
 });
 
-/** A source that failed may be whole the next time, and whoever left may come back. */
+/** A source that failed may be whole the next time, a program installed, and whoever left may come back. */
 function isWorthKeeping(error: unknown): boolean {
   if (error instanceof StaleRest) return false;
   if (!(error instanceof VmletError)) return true;
-  return error.failure.code === "IMAGE_SOURCE_UNAVAILABLE" || error.failure.code === "IMAGE_SOURCE_REFUSED";
+  return ["IMAGE_SOURCE_UNAVAILABLE", "IMAGE_SOURCE_REFUSED", "TOOL_FAILED"].includes(error.failure.code);
 }
 
 /** The writer of one download, made when it is needed: a refusal at the door costs no thread. */

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { open, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import type { Run } from "../../../src/lib/spawn.ts";
 import { agreeingQemuImg, type DiskStoreFixture, openDiskStore } from "../../fakes/disk-image-store.ts";
 import { RangeServer } from "../../fakes/range-server.ts";
 
@@ -84,6 +85,22 @@ test("what a pull under a pin left is nothing to go on with for one without, whe
   await cut(under, file, 15 * MIB, `${name}@sha256:${hexOf(bytes)}`);
   RangeServer.on(under.server, "/disk", { bytes: changed, headers: {} });
   expect((await under.store.pull(name, signal)).digest).toBe(`sha256:${hexOf(changed)}`);
+});
+
+test("a whole file that qemu-img could not look at is not fetched again", async () => {
+  let isInstalled = false;
+  const run: Run = async (...args) => {
+    if (!isInstalled) throw Object.assign(new Error("spawn bwrap ENOENT"), { code: "ENOENT" });
+    return agreeingQemuImg(LENGTH)(...args);
+  };
+  await using under = await openDiskStore({ run });
+  const name = under.server.nameOf("/disk");
+  const file = RangeServer.on(under.server, "/disk", { bytes, headers: { etag: '"v1"' } });
+  await expect(under.store.pull(name, signal)).rejects.toMatchObject({ failure: { code: "TOOL_FAILED" } });
+  file.sentBytes = 0;
+  isInstalled = true;
+  expect((await under.store.pull(name, signal)).digest).toBe(`sha256:${hexOf(bytes)}`);
+  expect(file.sentBytes).toBeLessThanOrEqual(8 * MIB);
 });
 
 test("without validators and without a pin nothing is left of a cut download", async () => {
