@@ -33,6 +33,8 @@ export interface Body {
   readonly pin?: ImageDigest;
   /** What the source says that it is, where it says that. */
   readonly format?: DiskFormat;
+  /** What came over the network for it is told by the source, because that is something else than `chunks`. */
+  readonly isCounted?: true;
   /** A part of it can be told from a part of something else, and gone on with. */
   readonly isResumable: boolean;
   /**

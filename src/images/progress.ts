@@ -32,6 +32,7 @@ export class PullMeter {
   readonly #parts: MeterParts;
   readonly #startedAtMs: number;
   #phase: ImagePull["phase"] = "asking";
+  #isCounted = false;
   #receivingSinceMs = 0;
   #receivedBytes = 0;
   #totalBytes: number | undefined;
@@ -54,8 +55,18 @@ export class PullMeter {
     this.#phase = "asking";
   }
 
-  /** The source has answered. Again where a download begins anew. */
-  receiving(fromBytes: number, totalBytes: number | undefined): void {
+  /** For what comes over the network and is not what is received, but where that is found. */
+  counted(bytes: number): void {
+    this.#parts.onFresh(bytes);
+  }
+
+  /** The source has answered. Again where a download begins anew. @param how What is received is counted by `counted`. */
+  receiving(
+    fromBytes: number,
+    totalBytes: number | undefined,
+    { isCounted }: { readonly isCounted: boolean } = { isCounted: false },
+  ): void {
+    this.#isCounted = isCounted;
     const nowMs = this.#parts.clock.nowMs();
     this.#phase = "receiving";
     this.#receivedBytes = fromBytes;
@@ -67,7 +78,7 @@ export class PullMeter {
 
   received(receivedBytes: number): void {
     const nowMs = this.#parts.clock.nowMs();
-    this.#parts.onFresh(Math.max(0, receivedBytes - this.#receivedBytes));
+    if (!this.#isCounted) this.#parts.onFresh(Math.max(0, receivedBytes - this.#receivedBytes));
     this.#receivedBytes = receivedBytes;
     if (nowMs - (this.#samples.at(-1)?.atMs ?? 0) >= SAMPLE_EVERY_MS) {
       this.#samples.push({ atMs: nowMs, bytes: receivedBytes });

@@ -30,7 +30,7 @@ export async function pullFromRegistry(parts: PullParts, wanted: RegistryImage, 
   return pulled;
 }
 
-function requestOf({ options, clock }: PullParts, wanted: RegistryImage): OciRequest {
+function requestOf({ options, clock, meter }: PullParts, wanted: RegistryImage): OciRequest {
   return {
     ...wanted,
     hostsFolderPath: options.registry.hostsFolderPath,
@@ -39,6 +39,7 @@ function requestOf({ options, clock }: PullParts, wanted: RegistryImage): OciReq
     arch: OCI_ARCH[process.arch] ?? process.arch,
     maxImageBytes: options.maxImageBytes,
     maxVirtualSizeBytes: options.maxVirtualSizeBytes,
+    onArchiveBytes: (bytes) => meter.counted(bytes),
     nowMs: () => clock.nowMs(),
   };
 }

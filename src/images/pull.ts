@@ -184,7 +184,7 @@ async function take(
   }
   const atFirstBytes = Math.max(0, (lengthBytes ?? 0) - fromBytes);
   using reservation = await makingWay(parts, async () => parts.ledger.reserve(atFirstBytes));
-  meter.receiving(fromBytes, lengthBytes);
+  meter.receiving(fromBytes, lengthBytes, { isCounted: body.isCounted === true });
   let seenBytes = fromBytes;
   const onReceived = (receivedBytes: number): void => meter.received(receivedBytes);
   const overWire: Body = { ...body, chunks: overConnections(body, RANGE_TIMING, signal) };

@@ -17,6 +17,8 @@ export interface DiskStoreFixture extends AsyncDisposable {
   readonly server: WebServer;
   readonly log: KeptLog;
   readonly progress: readonly PullProgress[];
+  /** Over the network, as the metric counts them. */
+  readonly receivedBytes: number;
   readonly store: ImageStore & AsyncDisposable;
   /** Closes the store and opens it again on the same folder, with these settings beside those that it had at first. */
   reopen(images?: Readonly<Record<string, unknown>>): Promise<ImageStore>;
@@ -43,6 +45,7 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
   const log = keptLog();
   const progress: PullProgress[] = [];
   const ofQemu = options.qemuGid === undefined ? {} : { qemuGid: options.qemuGid };
+  let receivedBytes = 0;
   const open = async (more = {}) => {
     const settings = JSON.stringify({ images: { allowHttp: true, ...options.images, ...more } });
     return openImageStore(
@@ -52,6 +55,7 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
         clock: { nowMs: () => Date.now() },
         log,
         onProgress: (told) => void progress.push(told),
+        observer: { bytesReceived: (bytes) => void (receivedBytes += bytes), pullEnded: () => {} },
       },
       signal,
     );
@@ -64,6 +68,9 @@ export async function openDiskStore(options: FixtureOptions = {}): Promise<DiskS
     server,
     log,
     progress,
+    get receivedBytes() {
+      return receivedBytes;
+    },
     get store() {
       return store;
     },

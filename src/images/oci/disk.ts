@@ -15,6 +15,8 @@ export interface DiskLimits {
   readonly maxImageBytes: number;
   /** and unpack to. */
   readonly maxVirtualSizeBytes: number;
+  /** Told of each piece that comes of an archive; of a layer that is the disk itself whoever receives it knows. */
+  readonly onArchiveBytes: (bytes: number) => void;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface DiskLimits {
  * @throws IMAGE_REFUSED and the failures of a download, also from reading its bytes
  */
 export async function openDisk(
-  { image, maxImageBytes, maxVirtualSizeBytes }: DiskLimits,
+  { image, maxImageBytes, maxVirtualSizeBytes, onArchiveBytes }: DiskLimits,
   plan: DiskPlan,
   clients: readonly RegistryClient[],
   resume: ResumePoint | undefined,
@@ -31,7 +33,8 @@ export async function openDisk(
   const layers = plan.kind === "layer" ? [plan.layer] : plan.layers;
   if (layers.some(({ size }) => size > maxImageBytes)) throw refusal(image, tooLarge(maxImageBytes));
   if (plan.kind === "container-disk") {
-    const archives = layers.map((layer) => new Layer(image, layer, clients, { maxVirtualSizeBytes }));
+    const options = { maxVirtualSizeBytes, onReceived: onArchiveBytes };
+    const archives = layers.map((layer) => new Layer(image, layer, clients, options));
     return diskIn(image, archives, resume, signal);
   }
   const body = blobBody(plan.layer, resume?.fromBytes ?? 0, clients, signal);
@@ -56,7 +59,8 @@ async function diskIn(
   );
   const layer = layers[index];
   const isResumable = layer?.isPlain === true;
-  const body = { kind: "body", fromBytes: 0, chunks, lengthBytes, validators: {}, isResumable } as const;
+  const facts = { validators: {}, isResumable, isCounted: true } as const;
+  const body = { kind: "body", fromBytes: 0, chunks, lengthBytes, ...facts } as const;
   if (!isResumable || resume === undefined || resume.lengthBytes !== lengthBytes) return body;
   layer.has({ fromBytes: offsetBytes, lengthBytes: resume.fromBytes, path: resume.path });
   return { ...body, fromBytes: resume.fromBytes, chunks: behind(resume.fromBytes, chunks) };

@@ -17,6 +17,11 @@ export interface Here {
   readonly path: string;
 }
 
+export interface LayerOptions extends Pick<UnpackLimits, "maxVirtualSizeBytes"> {
+  /** Told of each piece that comes over the network. */
+  readonly onReceived: (bytes: number) => void;
+}
+
 const PIECE_BYTES = 1024 * 1024;
 
 export class Layer {
@@ -24,6 +29,7 @@ export class Layer {
   readonly #blob: Descriptor;
   readonly #clients: readonly RegistryClient[];
   readonly #limits: UnpackLimits;
+  readonly #onReceived: LayerOptions["onReceived"];
   #isPlain = false;
   #here: Here | undefined;
 
@@ -31,11 +37,12 @@ export class Layer {
     image: string,
     blob: Descriptor,
     clients: readonly RegistryClient[],
-    { maxVirtualSizeBytes }: Pick<UnpackLimits, "maxVirtualSizeBytes">,
+    { maxVirtualSizeBytes, onReceived }: LayerOptions,
   ) {
     this.#image = image;
     this.#blob = blob;
     this.#clients = clients;
+    this.#onReceived = onReceived;
     this.#limits = { maxVirtualSizeBytes, refuse: (finding) => refusedContent(image, `a layer ${finding}`) };
   }
 
@@ -77,7 +84,11 @@ export class Layer {
     yield* this.#remote(position, signal);
   }
 
-  #remote(fromBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    return overConnections(blobBody(this.#blob, fromBytes, this.#clients, signal), RANGE_TIMING, signal);
+  async *#remote(fromBytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const body = blobBody(this.#blob, fromBytes, this.#clients, signal);
+    for await (const chunk of overConnections(body, RANGE_TIMING, signal)) {
+      this.#onReceived(chunk.length);
+      yield chunk;
+    }
   }
 }
