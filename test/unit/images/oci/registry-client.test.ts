@@ -47,6 +47,27 @@ test.each(["Basic", "Bearer"])("all of them take up what the first is asked for:
   expect(await Promise.all([get(), get(), get(), get()])).toEqual([200, 200, 200, 200]);
 });
 
+test.each([
+  ["a number of seconds", () => "1"],
+  ["a date", () => new Date(Date.now() + 2000).toUTCString()],
+])("who is told to come later comes then: %s", async (_what, retryAfter) => {
+  await using registry = await OciRegistry.listen();
+  registry.push("vm", []);
+  const askedAtMs: number[] = [];
+  registry.hook = (_request, response) => {
+    askedAtMs.push(performance.now());
+    if (askedAtMs.length > 1) return false;
+    response.writeHead(429, { "retry-after": retryAfter() }).end();
+    return true;
+  };
+  await using client = await clientOf(registry);
+  const { answer } = await client.get("manifests/latest", {}, signal);
+  answer.body.destroy();
+  const [first = 0, second = 0] = askedAtMs;
+  expect(second - first).toBeGreaterThan(900);
+  expect(second - first).toBeLessThan(5_000);
+});
+
 const bytes = randomBytes(1024 * 1024);
 
 /** A blob that two hosts have, the first of which does with it what the hook wants. */
