@@ -91,7 +91,7 @@ export class RegistryClient implements AsyncDisposable {
     const { baseUrl, isOtherHost } = this.endpoint;
     const url = new URL(baseUrl);
     const [name, query = ""] = path.split("?");
-    url.pathname = `${baseUrl.pathname}/${this.#parts.repository}/${name}`;
+    url.pathname = `${baseUrl.pathname.replace(/\/$/, "")}/${this.#parts.repository}/${name}`;
     url.search = query;
     if (isOtherHost) url.searchParams.set("ns", this.#parts.registry);
     return url;
