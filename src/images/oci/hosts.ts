@@ -102,7 +102,8 @@ function endpointOf(
   const path = url.pathname.replace(/\/+$/, "");
   url.pathname = table.override_path === true || path.endsWith("/v2") ? path : `${path}/v2`;
   const inFolder = (file: string): string => (isAbsolute(file) ? file : join(dirname(about.path), file));
-  const isOtherHost = url.host !== new URL(serverOf(about.registry)).host;
+  const ownHosts = [serverOf(about.registry), `https://${about.registry}`].map((own) => new URL(own).host);
+  const isOtherHost = !ownHosts.includes(url.host);
   const capabilities = (table.capabilities ?? []).map((text) => text.toLowerCase());
   const can = (what: string): boolean => capabilities.length === 0 || capabilities.includes(what);
   return {

@@ -10,12 +10,12 @@ import { OciRegistry } from "../../../fakes/oci-registry.ts";
 
 const signal = AbortSignal.timeout(60_000);
 
-async function endpoints(toml: string) {
+async function endpoints(toml: string, registry = "r.example") {
   const folder = await mkdtemp(join(tmpdir(), "vmlet-hosts-"));
   try {
-    await mkdir(join(folder, "r.example"));
-    await writeFile(join(folder, "r.example", "hosts.toml"), toml);
-    return await endpointsOf("r.example", folder);
+    await mkdir(join(folder, registry));
+    await writeFile(join(folder, registry, "hosts.toml"), toml);
+    return await endpointsOf(registry, folder);
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -29,6 +29,12 @@ test("hosts are asked in the file's order, the registry last", async () => {
     "http://c.example",
     "https://r.example",
   ]);
+});
+
+test("Docker Hub is itself under both of its names", async () => {
+  const toml = 'server = "https://docker.io"\n[host."https://registry-1.docker.io"]\n[host."https://m.example"]\n';
+  const found = await endpoints(toml, "docker.io");
+  expect(found.map(({ isOtherHost }) => isOtherHost)).toEqual([false, true, false]);
 });
 
 test.each([
