@@ -14,11 +14,21 @@ export class KeyedLock {
     this.#tails.set(key, tail);
     try {
       await untilAborted(earlier, signal);
+    } catch (error) {
+      release();
+      void tail.then(() => this.#forget(key, tail)); // an earlier holder is still at it: who comes now waits for it
+      throw error;
+    }
+    try {
       return await work();
     } finally {
       release();
-      if (this.#tails.get(key) === tail) this.#tails.delete(key);
+      this.#forget(key, tail);
     }
+  }
+
+  #forget(key: string, tail: Promise<void>): void {
+    if (this.#tails.get(key) === tail) this.#tails.delete(key);
   }
 
   get heldKeys(): number {

@@ -38,6 +38,32 @@ test("who gives up while waiting leaves the line, and nobody overtakes", async (
   expect(seen).toEqual(["third"]);
 });
 
+test("who gives up as the last in line does not let the next one in beside who is at it", async () => {
+  const lock = new KeyedLock();
+  const gate = Promise.withResolvers<void>();
+  const seen: string[] = [];
+  const first = lock.run("a", async () => void (await gate.promise, seen.push("first")), soon());
+  const given = lock.run("a", async () => void seen.push("second"), AbortSignal.abort(new Error("enough")));
+  await expect(given).rejects.toThrow("enough");
+  const third = lock.run("a", async () => void seen.push("third"), soon());
+  await new Promise((resolve) => setImmediate(resolve));
+  gate.resolve();
+  await Promise.all([first, third]);
+  expect(seen).toEqual(["first", "third"]);
+  expect(lock.heldKeys).toBe(0);
+});
+
+test("a key whose last waiter gave up is forgotten with its holder's end", async () => {
+  const lock = new KeyedLock();
+  const gate = Promise.withResolvers<void>();
+  const first = lock.run("a", async () => await gate.promise, soon());
+  await expect(lock.run("a", async () => {}, AbortSignal.abort(new Error("enough")))).rejects.toThrow("enough");
+  gate.resolve();
+  await first;
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(lock.heldKeys).toBe(0);
+});
+
 test("what is given up before it was waited for may fail without anybody hearing it", async () => {
   const unheard: unknown[] = [];
   const hear = (error: unknown): void => void unheard.push(error);
