@@ -22,7 +22,10 @@ export async function runPod(parts: Parts, spec: PodSpec, signal: AbortSignal): 
       const existing = parts.pods.findPodByName(spec);
       if (existing && !wasNeverReady(existing)) return join(existing, spec);
       if (existing) await abandonAgain(parts, existing, signal);
-      return await makePod(parts, spec, signal);
+      const podId = newPodId();
+      // A recovery that comes upon it must not take it for one that was given up.
+      await parts.locks.run(podId, async () => await makePod(parts, podId, spec, signal), signal);
+      return podId;
     },
     signal,
   );
@@ -37,9 +40,9 @@ function join({ facts, state }: PodRecord, spec: PodSpec): PodId {
   );
 }
 
-async function makePod(parts: Parts, spec: PodSpec, signal: AbortSignal): Promise<PodId> {
+/** The caller holds the pod's lock. */
+async function makePod(parts: Parts, podId: PodId, spec: PodSpec, signal: AbortSignal): Promise<void> {
   const { pods, netns, network, clock } = parts;
-  const podId = newPodId();
   const facts = { podId, spec, createdAtMs: clock.nowMs(), netnsPath: netns.pathOf(podId) };
   const record: PodRecord = { facts, state: { at: "intended" } };
   try {
@@ -47,7 +50,6 @@ async function makePod(parts: Parts, spec: PodSpec, signal: AbortSignal): Promis
     await netns.create(podId, signal);
     const attachment = await network.attach(networkRequestOf(record), signal);
     await pods.movePod(podId, { type: "ready", attachment });
-    return podId;
   } catch (error) {
     if (pods.findPod(podId)) await abandonPod(parts, record, error);
     throw error;

@@ -7,7 +7,14 @@ import type { Mishap } from "./mishaps.ts";
 import { calm, LIVES, type Life, liveUntil, pictureOf, type Step } from "./use-cases.ts";
 import { soon } from "./world.ts";
 
-const FIRST: readonly Mishap[] = ["fails before", "fails after", "is aborted at", "dies before", "dies after"];
+const FIRST: readonly Mishap[] = [
+  "fails before",
+  "fails after",
+  "is aborted at",
+  "recovers at",
+  "dies before",
+  "dies after",
+];
 const SECOND: readonly Mishap[] = ["fails before", "dies before"];
 
 /** Questions: they change nothing, and who asks again gets an answer. */

@@ -1,6 +1,7 @@
-// Counts an engine's port calls, and lets one go wrong: it fails, its caller goes away meanwhile, or the daemon dies.
+// Counts an engine's port calls, and lets one go wrong: it fails, its caller goes away meanwhile, libvirtd comes back
+// just then and everything is recovered, or the daemon dies.
 
-export type Mishap = "fails before" | "fails after" | "is aborted at" | "dies before" | "dies after";
+export type Mishap = "fails before" | "fails after" | "is aborted at" | "recovers at" | "dies before" | "dies after";
 
 export class Mishaps {
   /** Names of the port calls since the last `plan`, in order, also those of engines that came after a death. */
@@ -10,6 +11,12 @@ export class Mishaps {
   #generation = 0;
   #death = Promise.withResolvers<"died">();
   #caller = new AbortController();
+  readonly #recover: () => void;
+
+  /** @param recover Sets off a recovery, and returns at once. */
+  constructor(recover: () => void) {
+    this.#recover = recover;
+  }
 
   /** What happens at which call, counted from 1 and from now. */
   plan(mishaps: ReadonlyMap<number, Mishap>): void {
@@ -52,6 +59,10 @@ export class Mishaps {
           if (mishap === "fails before") throw new Error(`${name}.${key} was made to fail`);
           if (mishap === "dies before") return await this.#die(never);
           if (mishap === "is aborted at") this.#caller.abort();
+          if (mishap === "recovers at") {
+            this.#recover();
+            await new Promise((resolve) => setImmediate(resolve)); // as far as it gets
+          }
           const result: unknown = await member.apply(target, args);
           if (mishap === "fails after") throw new Error(`${name}.${key} was made to fail afterwards`);
           if (mishap === "dies after") return await this.#die(never);

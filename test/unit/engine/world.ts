@@ -57,7 +57,7 @@ export class World {
   /** Operations whose undo failed. */
   readonly undoFailures: string[] = [];
   /** Of everything that an engine calls. */
-  readonly mishaps = new Mishaps();
+  readonly mishaps = new Mishaps(() => this.hypervisor.comeBack());
   living: LivingEngine | undefined;
 
   constructor() {
