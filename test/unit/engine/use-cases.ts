@@ -65,6 +65,29 @@ const removePod: Step = {
   act: async ({ living, podId }, signal) => await living.engine.removePod(podId, signal),
 };
 
+const powerOffByItself: Step = {
+  useCase: "untilEnded",
+  how: "the guest powers itself off",
+  act: async ({ world, living: { engine }, machineIds }, signal) => {
+    const machineId = machineOf(machineIds, 0);
+    const isOn = (await world.hypervisor.look(machineId, signal))?.condition.is === "on";
+    if (isOn) world.hypervisor.end(machineId, "shutdown");
+    await engine.untilEnded({ machineId }, signal);
+  },
+};
+/** Given again, the node is rebooted again: a daemon that does not come to its end is started anew. */
+const rebootNode: Step = {
+  useCase: "recover",
+  how: "after the node's reboot",
+  act: async (life, signal) => {
+    life.world.rebootNode();
+    life.living = await life.world.start();
+    await life.living.recover(signal);
+    const { at } = life.living.engine.pods.pod(life.podId).state;
+    if (at !== "stopped") throw new Error(`the pod is ${at}`);
+  },
+};
+
 const RESIZED = { cpuShares: 512, cpusetCpus: "0", cpusetMems: "0", memoryLimitBytes: 352 << 20 };
 
 /** Ways through a pod's life; each ends with nothing left. */
@@ -101,6 +124,17 @@ export const LIVES: Readonly<Record<string, readonly Step[]>> = {
     create(1),
     start(1),
     stopPod,
+    removePod,
+  ],
+  "a guest that ends by itself, and a node that is rebooted": [
+    runPod,
+    create(0),
+    start(0),
+    powerOffByItself,
+    create(1),
+    start(1),
+    rebootNode,
+    remove(0),
     removePod,
   ],
   "a pod that is removed as it runs": [runPod, create(0), start(0), removePod],
