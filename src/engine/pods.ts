@@ -131,7 +131,12 @@ export class Pods {
 
   async setResources(machineId: MachineId, resources: Resources): Promise<void> {
     const record = this.machine(machineId);
-    await this.#store.saveMachineResources(record.facts.podId, machineId, resources);
+    const { podId, spec } = record.facts;
+    const save = async (it: Resources): Promise<void> => await this.#store.saveMachineResources(podId, machineId, it);
+    await save(resources).catch(async (error: unknown) => {
+      await putBack(save, record.resources ?? spec.resources);
+      throw error;
+    });
     this.#machines.set(machineId, { ...this.machine(machineId), resources });
     this.#tellMachine(record);
   }
@@ -214,7 +219,6 @@ const ENDINGS: ReadonlySet<(PodEvent | MachineEvent)["type"]> = new Set([
   "ended",
 ]);
 
-/** A save that failed may have reached the disk all the same: disk and memory must not disagree. */
 async function saveOrPutBack<State>(
   save: (it: State) => Promise<void>,
   event: PodEvent | MachineEvent,
@@ -225,9 +229,14 @@ async function saveOrPutBack<State>(
     await save(next);
   } catch (error) {
     if (ENDINGS.has(event.type) && failsWith(error, "DISK_FULL")) return;
-    await save(last).catch(() => {}); // the first failure is the one to tell; recovery copes with either state
+    await putBack(save, last);
     throw error;
   }
+}
+
+/** A save that failed may have reached the disk all the same: disk and memory must not disagree. */
+async function putBack<It>(save: (it: It) => Promise<void>, last: It): Promise<void> {
+  await save(last).catch(() => {}); // the first failure is the one to tell; recovery copes with either state
 }
 
 type PodName = Pick<PodSpec, "namespace" | "name" | "uid" | "attempt">;

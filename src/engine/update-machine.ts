@@ -5,6 +5,7 @@ import { poll } from "../lib/backoff.ts";
 import { undoSignal } from "../lib/undo.ts";
 import { VmletError } from "../model/failure.ts";
 import type { MachineId } from "../model/ids.ts";
+import type { CpuPlan } from "../model/machine-plan.ts";
 import { changed, type Resources } from "../model/resources.ts";
 import { mib, sizeMachine } from "../model/sizing.ts";
 import type { MachineSize } from "../ports/hypervisor.ts";
@@ -17,12 +18,13 @@ export const resourcesInForce = ({ facts, resources }: MachineRecord): Resources
 
 /** Where CRI's UpdateContainerResources says it. */
 const FIELD = "linux";
+const MEMORY_FIELD = "memory_limit_in_bytes";
 /** Between two looks at how far a guest has come. */
 const LOOK = { firstMs: 20, maxMs: 500 };
 
 /**
- * What `change` does not name stays. Abort leaves either the old or the new in force; the same call again makes it the
- * new.
+ * What `change` does not name stays. Abort and failure leave either the old or the new in force, and the machine's record
+ * says which; the same call again makes it the new.
  * @throws MACHINE_NOT_FOUND; SPEC_INVALID for what no machine can have; WRONG_STATE for a machine that exited, for what
  *   only the next start can change, and when the guest gives no memory back.
  */
@@ -46,7 +48,6 @@ export async function updateMachine(
       const isNew = !isDeepStrictEqual(wanted, before);
       if (at === "intended" || at === "created") await remake(parts, machine, { wanted, isNew }, signal);
       else if (isNew) await resize(parts, machine, wanted, signal);
-      if (isNew) await pods.setResources(machineId, wanted);
     },
     signal,
   );
@@ -64,42 +65,60 @@ async function remake(
   const { path, image } = await images.hold(facts.imageDigest, facts.machineId, signal);
   const now = { ...facts, spec: { ...facts.spec, resources: wanted } };
   const plan = planMachine(parts, pods.pod(facts.podId), now, { path, format: image.format }, FIELD);
-  if (isNew) await hypervisor.undefine(facts.machineId, signal);
+  await using undo = new AsyncDisposableStack();
+  if (isNew) {
+    const { machineId } = facts;
+    // While the record changes there is no definition: a start makes what the record says, whatever is cut off.
+    const record = async (resources: Resources, within: AbortSignal): Promise<void> => {
+      await hypervisor.undefine(machineId, within);
+      await pods.setResources(machineId, resources);
+    };
+    undo.defer(async () => await record(resourcesInForce(machine), undoSignal(UNDO_LIMIT_MS)));
+    await record(wanted, signal);
+  }
   await hypervisor.define(plan, signal);
+  undo.move();
 }
 
 async function resize(parts: Parts, machine: MachineRecord, wanted: Resources, signal: AbortSignal): Promise<void> {
   const { pods, hypervisor, options } = parts;
   const { machineId, podId } = machine.facts;
   const { overhead } = pods.pod(podId).facts.spec;
-  const { memoryBytes, cpu } = sizeMachine({ resources: wanted, overhead, field: FIELD }, options);
+  const sizeWith = (resources: Resources) => sizeMachine({ resources, overhead, field: FIELD }, options);
+  const { memoryBytes, cpu } = sizeWith(wanted);
+  const before = resourcesInForce(machine);
   const has = (await hypervisor.sizes([machineId], signal)).get(machineId);
   if (has === undefined) throw refused(machine, "its VM is off");
   if (cpu.quotaUs !== undefined && cpu.count > has.vcpus)
     throw refused(machine, `it has ${has.vcpus} vCPUs, and the new limit is of use to ${cpu.count} only`, "cpu_quota");
-  // First what may be refused.
-  if (wanted.memoryLimitBytes !== resourcesInForce(machine).memoryLimitBytes)
-    await resizeMemory(parts, machine, has, memoryBytes, signal);
-  await hypervisor.tune(machineId, { ...cpu, count: has.vcpus }, signal);
+  const tune = async (to: CpuPlan, within: AbortSignal): Promise<void> =>
+    await hypervisor.tune(machineId, { ...to, count: has.vcpus }, within);
+  await using undo = new AsyncDisposableStack();
+  // First what is refused most.
+  if (wanted.memoryLimitBytes !== before.memoryLimitBytes && memoryBytes !== has.memoryBytes) {
+    refuseGrowth(machine, has, memoryBytes);
+    undo.defer(async () => await hypervisor.setMemory(machineId, has.memoryBytes, undoSignal(UNDO_LIMIT_MS)));
+    await resizeMemory(parts, machine, memoryBytes, signal);
+  }
+  undo.defer(async () => await tune(sizeWith(before).cpu, undoSignal(UNDO_LIMIT_MS)));
+  await tune(cpu, signal);
+  await pods.setResources(machineId, wanted);
+  undo.move();
+}
+
+function refuseGrowth(machine: MachineRecord, { maxMemoryBytes }: MachineSize, memoryBytes: number): void {
+  if (memoryBytes <= maxMemoryBytes) return;
+  const why = `its guest would have ${mib(memoryBytes)}, and a VM cannot have more than what it was started with`;
+  throw refused(machine, `${why}, ${mib(maxMemoryBytes)}`, MEMORY_FIELD);
 }
 
 async function resizeMemory(
-  parts: Parts,
+  { hypervisor, options }: Parts,
   machine: MachineRecord,
-  has: MachineSize,
   memoryBytes: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const { hypervisor, options } = parts;
   const { machineId } = machine.facts;
-  const field = "memory_limit_in_bytes";
-  if (memoryBytes > has.maxMemoryBytes) {
-    const why = `its guest would have ${mib(memoryBytes)}, and a VM cannot have more than what it was started with`;
-    throw refused(machine, `${why}, ${mib(has.maxMemoryBytes)}`, field);
-  }
-  if (memoryBytes === has.memoryBytes) return;
-  await using undo = new AsyncDisposableStack();
-  undo.defer(async () => await hypervisor.setMemory(machineId, has.memoryBytes, undoSignal(UNDO_LIMIT_MS)));
   await hypervisor.setMemory(machineId, memoryBytes, signal);
   let reached: MachineSize | undefined;
   const isThere = async (): Promise<true | undefined> => {
@@ -113,9 +132,8 @@ async function resizeMemory(
     if (signal.aborted || !limit.aborted) throw error;
     const now = reached === undefined ? "nobody knows what it has" : `it has ${mib(reached.memoryBytes)}`;
     const why = `its guest was asked to live with ${mib(memoryBytes)}, and after ${options.giveBackMs} ms ${now}`;
-    throw refused(machine, `${why}: it needs the memory, or has no driver for virtio's balloon`, field);
+    throw refused(machine, `${why}: it needs the memory, or has no driver for virtio's balloon`, MEMORY_FIELD);
   }
-  undo.move();
 }
 
 function refused({ facts, state }: MachineRecord, why: string, field?: string): VmletError {

@@ -77,6 +77,52 @@ test("a guest that gives no memory back keeps it, and its limit", async () => {
   expect(lastCalls).not.toContain("tune");
 });
 
+test.each(["beforeCall", "afterCall"] as const)("a change that fails half-way (%s) is taken back", async (when) => {
+  const { world, engine, machineId, update } = await running();
+  await update({ cpuShares: 512 });
+  const before = [world.hypervisor.memoryOf(machineId), world.hypervisor.tunedTo(machineId)];
+  let failures = 0;
+  world.hypervisor[when] = (call) => {
+    if (call === "tune" && failures++ === 0) throw new Error("no such CPU");
+  };
+  await expect(update({ memoryLimitBytes: 768 << 20, cpuShares: 2 })).rejects.toThrow("no such CPU");
+  expect([world.hypervisor.memoryOf(machineId), world.hypervisor.tunedTo(machineId)]).toEqual(before);
+  expect(resourcesInForce(engine.pods.machine(machineId))).toEqual({ ...AT_FIRST, cpuShares: 512 });
+});
+
+test("a change that cannot be recorded is taken back, from the disk too", async () => {
+  const { world, machineId, update } = await running();
+  await update({ cpuShares: 512 });
+  const tuned = world.hypervisor.tunedTo(machineId);
+  const save = world.store.saveMachineResources.bind(world.store);
+  world.store.saveMachineResources = async (...args) => {
+    world.store.saveMachineResources = save;
+    await save(...args);
+    throw new Error("no answer from the disk");
+  };
+  await expect(update({ cpuShares: 2 })).rejects.toThrow("no answer from the disk");
+  expect(world.hypervisor.tunedTo(machineId)).toEqual(tuned);
+  const again = await world.start();
+  expect(resourcesInForce(again.engine.pods.machine(machineId))).toEqual({ ...AT_FIRST, cpuShares: 512 });
+});
+
+test("a machine whose change before its start failed starts as its record says", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec(), soon());
+  const machineId = await engine.createMachine(podId, machineSpec({ resources: AT_FIRST }), soon());
+  const before = world.hypervisor.planOf(machineId);
+  world.hypervisor.afterCall = (call) => {
+    if (call === "define") throw new Error("no answer from libvirtd");
+  };
+  await expect(engine.updateMachine(machineId, { memoryLimitBytes: 2 ** 31 }, soon())).rejects.toThrow("no answer");
+  world.hypervisor.afterCall = () => {};
+  expect(resourcesInForce(engine.pods.machine(machineId))).toEqual(AT_FIRST);
+  await engine.startMachine(machineId, soon());
+  expect(world.hypervisor.planOf(machineId)).toEqual(before);
+});
+
 test.each<[string, Resources, string, RegExp]>([
   ["more memory", { memoryLimitBytes: 2 ** 31 }, "WRONG_STATE", /^linux.memory_limit_in_bytes: .* started with, 928Mi/],
   ["more vCPUs", { cpuQuotaUs: 250_000 }, "WRONG_STATE", /^linux.cpu_quota: .*has 2 vCPUs, .* of use to 3 only/],
