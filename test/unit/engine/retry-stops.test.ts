@@ -46,3 +46,25 @@ test("a Stop that a daemon's death cut off is finished by the next daemon", asyn
   expect(revived.engine.pods.pod(podId).state.at).toBe("stopped");
   expect(world.network.attached.size).toBe(0);
 });
+
+test("a Stop that is repeated after its caller's deadline waits for the first: no DEL runs beside another", async () => {
+  const { world, living, podId } = await readyPod();
+  const gate = Promise.withResolvers<void>();
+  const detach = world.network.detach.bind(world.network);
+  let atOnce = 0;
+  let most = 0;
+  world.network.detach = async (...args) => {
+    most = Math.max(most, ++atOnce);
+    await gate.promise;
+    await detach(...args);
+    atOnce -= 1;
+  };
+  const first = living.engine.stopPod(podId, soon());
+  await expect(living.engine.stopPod(podId, AbortSignal.timeout(1))).rejects.toThrow();
+  const third = living.engine.stopPod(podId, soon());
+  await new Promise((resolve) => setImmediate(resolve));
+  gate.resolve();
+  await Promise.all([first, third]);
+  expect(most).toBe(1);
+  expect(living.engine.pods.pod(podId).state.at).toBe("stopped");
+});
