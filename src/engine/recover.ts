@@ -3,6 +3,7 @@
 // have used virsh, and the node may have been rebooted, which leaves records and domains but no netns and no QEMU.
 
 import { backoff, sleepMs } from "../lib/backoff.ts";
+import { untilAborted } from "../lib/keyed-lock.ts";
 import { Turns } from "../lib/turns.ts";
 import type { PodId } from "../model/ids.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
@@ -18,6 +19,8 @@ import { stopAgain } from "./stop-pod.ts";
 const AGAIN = { firstMs: 1_000, maxMs: 60_000 };
 /** Of one pod most is waiting for `ip` and `tc`; a node has hundreds, and the kubelet waits for all of them. */
 const PODS_AT_ONCE = 8;
+/** Plugins that hang, because what they ask comes up after us, hold no start up: they are waited for behind it. */
+const FINISH_LIMIT_MS = 5_000;
 
 /**
  * Makes records, libvirt and the kernel agree. One pod's trouble is logged and costs only that pod.
@@ -30,21 +33,47 @@ export async function reconcile(
   only?: readonly PodRecord[],
 ): Promise<readonly PodRecord[]> {
   if (!only) await reportStrangers(parts, signal);
-  const left: PodRecord[] = [];
+  const wanted = only ?? parts.pods.pods();
   const turns = new Turns(PODS_AT_ONCE);
-  const bringInLine = async (pod: PodRecord): Promise<void> => {
-    using _turn = await turns.take(signal);
+  const agree = async (pod: PodRecord): Promise<void> => {
+    const work = async (): Promise<void> => {
+      using _turn = await turns.take(signal); // not before the lock: who holds that may take minutes
+      await reconcilePod(parts, pod, signal);
+    };
+    await parts.locks.run(pod.facts.podId, work, signal);
+  };
+  const disagreeing = await failedOf(wanted, agree, parts, signal);
+  const late = AbortSignal.any([signal, AbortSignal.timeout(FINISH_LIMIT_MS)]);
+  const finish = async ({ facts: { podId } }: PodRecord): Promise<void> => {
+    if (!isUnfinished(parts, podId)) return;
+    using _turn = await turns.take(late); // a pod that waits for its turn can be stopped by whoever comes
+    await untilAborted(
+      parts.locks.run(podId, async () => await finishPod(parts, podId), late),
+      late,
+    );
+  };
+  return [...new Set([...disagreeing, ...(await failedOf(wanted, finish, parts, signal))])];
+}
+
+async function failedOf(
+  pods: readonly PodRecord[],
+  work: (pod: PodRecord) => Promise<void>,
+  { log }: Parts,
+  signal: AbortSignal,
+): Promise<readonly PodRecord[]> {
+  const failed: PodRecord[] = [];
+  const attempt = async (pod: PodRecord): Promise<void> => {
     try {
-      await parts.locks.run(pod.facts.podId, async () => await reconcilePod(parts, pod, signal), signal);
+      await work(pod);
     } catch (error) {
       if (signal.aborted) return;
-      parts.log.error("pod could not be reconciled; trying again", { pod: pod.facts.podId, error });
-      left.push(pod);
+      log.error("pod could not be reconciled; trying again", { pod: pod.facts.podId, error });
+      failed.push(pod);
     }
   };
-  await Promise.allSettled((only ?? parts.pods.pods()).map(bringInLine)); // an abort is the only failure
+  await Promise.all(pods.map(attempt));
   signal.throwIfAborted();
-  return left;
+  return failed;
 }
 
 /** As reconcile, again and again until all pods agree or the signal ends it. */
@@ -64,17 +93,12 @@ export async function reconcileUntilDone(parts: Parts, signal: AbortSignal): Pro
 
 async function reconcilePod(parts: Parts, { facts: { podId } }: PodRecord, signal: AbortSignal): Promise<void> {
   const pod = parts.pods.findPod(podId);
-  if (!pod) return;
-  if (pod.state.at === "intended") {
-    await abandonPod(parts, pod, "the daemon ended before the pod was ready"); // nobody was told its id
-    return;
-  }
+  if (!pod || pod.state.at === "intended") return;
   if (pod.state.at === "ready" && !(await parts.netns.exists(podId))) {
     parts.log.warn("pod lost its network namespace (was the node rebooted?)", { pod: podId });
     await parts.pods.movePod(podId, { type: "netns-lost" });
   }
   for (const machine of parts.pods.machinesOf(podId)) await reconcileMachine(parts, machine, signal);
-  await finishStop(parts, podId);
   for (const machine of parts.pods.machinesOf(podId)) {
     const { at } = machine.state;
     if (at === "created" || at === "exited") await tellStranger(parts, machine, signal);
@@ -82,14 +106,21 @@ async function reconcilePod(parts: Parts, { facts: { podId } }: PodRecord, signa
 }
 
 /**
- * A stop that was cut off, a pod that could not be undone, and what CNI gave before a reboot of the node. Guests that
- * still run are the kubelet's to stop, with the grace that it gives them.
+ * A pod that was never ready, a stop that was cut off, a pod that could not be undone, and what CNI gave before a reboot of
+ * the node. Guests that still run are the kubelet's to stop, with the grace that it gives them.
  */
-async function finishStop(parts: Parts, podId: PodId): Promise<void> {
+function isUnfinished({ pods }: Parts, podId: PodId): boolean {
+  const at = pods.findPod(podId)?.state.at;
+  if (at !== "stopping" || pods.findBroken(podId)) return at === "intended";
+  return pods.machinesOf(podId).every(({ state }) => state.at === "created" || state.at === "exited");
+}
+
+/** The caller holds the pod's lock, so that nobody is running or stopping it now. */
+async function finishPod(parts: Parts, podId: PodId): Promise<void> {
+  if (!isUnfinished(parts, podId)) return;
   const pod = parts.pods.pod(podId);
-  if (pod.state.at !== "stopping" || parts.pods.findBroken(podId)) return;
-  const isAlive = parts.pods.machinesOf(podId).some(({ state }) => state.at !== "created" && state.at !== "exited");
-  if (!isAlive) await stopAgain(parts, pod);
+  if (pod.state.at !== "intended") return await stopAgain(parts, pod);
+  await abandonPod(parts, pod, "the daemon ended before the pod was ready"); // nobody was told its id
 }
 
 async function reconcileMachine(parts: Parts, machine: MachineRecord, signal: AbortSignal): Promise<void> {

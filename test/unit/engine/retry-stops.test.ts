@@ -68,3 +68,24 @@ test("a Stop that is repeated after its caller's deadline waits for the first: n
   expect(most).toBe(1);
   expect(living.engine.pods.pod(podId).state.at).toBe("stopped");
 });
+
+test("plugins that hang as the daemon starts hold its start up for a moment only, and are not given up", async () => {
+  const world = new World();
+  const before = await world.start();
+  const names = Array.from({ length: 20 }, (_, number) => `p${number}`);
+  for (const name of names) await before.engine.runPod(podSpec({ name, uid: `uid-${name}` }), soon());
+  world.rebootNode();
+  const gate = Promise.withResolvers<void>();
+  const detach = world.network.detach.bind(world.network);
+  world.network.detach = async (...args) => {
+    await gate.promise;
+    await detach(...args);
+  };
+  await using after = await world.start();
+  await after.recover(AbortSignal.timeout(20_000));
+  const states = () => new Set(after.engine.pods.pods().map(({ state }) => state.at));
+  expect([...states()]).toEqual(["stopping"]);
+  gate.resolve();
+  await expect.poll(() => [...states()], LATER).toEqual(["stopped"]);
+  expect(world.network.attached.size).toBe(0);
+}, 20_000);
