@@ -18,7 +18,7 @@ export async function loadAll(at: layout.StoreFolders, log: Logger, signal: Abor
     signal.throwIfAborted();
     const folderPath = layout.podFolder(at, podId);
     await settle(broken, podId, folderPath, log, async () => {
-      await sweepTemps(folderPath);
+      await sweepTemps(folderPath, log);
       const facts = await read(join(folderPath, layout.FACTS_OF_POD), records.podFactsRecord);
       if (facts.podId !== podId) throw new Error(`${layout.FACTS_OF_POD}: is of pod ${facts.podId}`);
       pods.push({ facts, state: await read(join(folderPath, layout.STATE), records.podStateRecord) });
@@ -27,7 +27,7 @@ export async function loadAll(at: layout.StoreFolders, log: Logger, signal: Abor
       for (const machineId of await idsIn(layout.machinesFolder(at, podId), isMachineId, log)) {
         const machinePath = layout.machineFolder(at, podId, machineId);
         await settle(broken, podId, machinePath, log, async () => {
-          await sweepTemps(machinePath);
+          await sweepTemps(machinePath, log);
           const facts = await read(join(machinePath, layout.FACTS_OF_MACHINE), records.machineFactsRecord);
           if (facts.machineId !== machineId || facts.podId !== podId) {
             throw new Error(`${layout.FACTS_OF_MACHINE}: is of container ${facts.machineId} in pod ${facts.podId}`);
@@ -72,7 +72,7 @@ async function idsIn<Id extends string>(
     const path = join(folderPath, name);
     if (name.startsWith(layout.ADDING) || name.startsWith(layout.REMOVING)) {
       log.info("removing what a crash left half done", { path });
-      await rm(path, { recursive: true, force: true });
+      await removeLeftover(path, log);
       continue;
     }
     log.warn("ignored: not the name of a record", { path });
@@ -80,9 +80,18 @@ async function idsIn<Id extends string>(
   return ids;
 }
 
-async function sweepTemps(folderPath: string): Promise<void> {
+async function sweepTemps(folderPath: string, log: Logger): Promise<void> {
   for (const name of await readdir(folderPath)) {
-    if (name.endsWith(layout.TEMP_SUFFIX)) await rm(join(folderPath, name), { force: true });
+    if (name.endsWith(layout.TEMP_SUFFIX)) await removeLeftover(join(folderPath, name), log);
+  }
+}
+
+/** It is no record: where it cannot be removed, all that is one is read all the same. */
+async function removeLeftover(path: string, log: Logger): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    log.warn("what a crash left half done cannot be removed", { path, error });
   }
 }
 

@@ -1,11 +1,12 @@
 // Records on a file system that is full, and on one that became read-only: told as such, and nothing half is kept.
 
-import { writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ImageDigest, newMachineId, newPodId } from "../../../src/model/ids.ts";
 import type { PodStore } from "../../../src/ports/pod-store.ts";
-import { openPodStore } from "../../../src/store/adapter.ts";
+import { openPodStore, type StoreOptions } from "../../../src/store/adapter.ts";
 import { mountSmallDisk, type SmallDisk } from "../../fakes/small-disk.ts";
 import { silentLog } from "../../fakes/small-ports.ts";
 import { output } from "../../node/command.ts";
@@ -17,15 +18,20 @@ const machineId = newMachineId();
 const STOPPED = { at: "stopped", stoppedAtMs: 1 } as const;
 
 let disk: SmallDisk;
+let folders: StoreOptions;
 let store: PodStore;
 beforeAll(async () => {
   disk = await mountSmallDisk(256 << 10);
-  const folders = { stateFolderPath: disk.path, runFolderPath: join(disk.path, "run") };
-  store = await openPodStore({ ...folders, qemuUid: 0 }, { log: silentLog }, soon());
+  const runFolderPath = await mkdtemp(join(tmpdir(), "vmlet-run-")); // a tmpfs of its own on a node
+  folders = { stateFolderPath: disk.path, runFolderPath, qemuUid: 0 };
+  store = await openPodStore(folders, { log: silentLog }, soon());
   const facts = { podId, spec: podSpec(), createdAtMs: 0, netnsPath: "/run/netns/vmlet-x" };
   await store.addPod({ facts, state: { at: "intended" } });
 });
-afterAll(async () => await disk?.[Symbol.asyncDispose]());
+afterAll(async () => {
+  await disk?.[Symbol.asyncDispose]();
+  await rm(folders.runFolderPath, { recursive: true, force: true });
+});
 
 const addMachine = async () =>
   await store.addMachine({
@@ -62,9 +68,16 @@ test("full: every save says so and leaves what was, and a removal makes room", a
   expect((await store.load(soon())).pods[0]?.state).toEqual({ at: "stopping" });
 });
 
-test("read-only: every save and removal says so, and all of it can still be read", async () => {
+test("read-only: every save and removal says so, and all of it can still be read, by the next daemon too", async () => {
+  const podsPath = join(disk.path, "pods");
+  const before = await store.load(soon());
+  await rm(join(disk.path, "filling"), { force: true });
+  await mkdir(join(podsPath, ".removing-what-was-cut-off"));
+  await writeFile(join(podsPath, podId, "state.json.tmp"), "half");
   await output(["/usr/bin/mount", "-o", "remount,ro", disk.path], soon());
   await expectRefused(async () => await store.savePodState(podId, STOPPED), /read-only/);
   await expectRefused(addMachine, /read-only/);
   await expectRefused(async () => await store.removePod(podId), /read-only/);
+  const again = await openPodStore(folders, { log: silentLog }, soon());
+  expect(await again.load(soon())).toEqual(before);
 });
