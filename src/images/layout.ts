@@ -77,5 +77,6 @@ export async function measure(layout: StoreLayout): Promise<{ usedBytes: number;
 
 async function makeFolder(path: string, mode: number): Promise<void> {
   await mkdir(path, { recursive: true, mode });
-  await chmod(path, mode); // whatever the umask, or an earlier version
+  const has = (await lstat(path)).mode & 0o7777; // whatever the umask, or an earlier version
+  if (has !== mode) await chmod(path, mode); // which a read-only file system refuses, also where nothing changes
 }

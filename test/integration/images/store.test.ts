@@ -9,6 +9,7 @@ import { newMachineId } from "../../../src/model/ids.ts";
 import { imageStoreContract } from "../../contract/image-store.contract.ts";
 import { qcow2, raw } from "../../fakes/disk-image.ts";
 import { mountSmallDisk } from "../../fakes/small-disk.ts";
+import { output } from "../../node/command.ts";
 
 const signal = AbortSignal.timeout(120_000);
 const MIB = 1024 * 1024;
@@ -34,6 +35,16 @@ imageStoreContract(async () => {
     reopen: async () => fixture.reopen(),
     [Symbol.asyncDispose]: async () => fixture[Symbol.asyncDispose](),
   };
+});
+
+test("a daemon that starts when the file system is read-only has the images that there are", async () => {
+  await using disk = await mountSmallDisk(32 * MIB);
+  await using under = await openDiskStore({ rootPath: disk.path });
+  under.server.serve("/image", qcow2());
+  const image = await under.store.pull(under.server.nameOf("/image"), signal);
+  await output(["/usr/bin/mount", "-o", "remount,ro", disk.path], signal);
+  const again = await under.reopen();
+  expect(again.list()).toEqual([image]);
 });
 
 test("a raw disk is taken as raw, with its length as the guest's disk", async () => {
