@@ -23,6 +23,8 @@ export class OwnDomains {
   readonly #client: LibvirtClient;
   /** By uuid; "foreign" is somebody else's. */
   readonly #known = new Map<string, OwnDomain | "foreign">();
+  /** Those whose definition was changed: whose they are is asked again, what was seen of them is true as before. */
+  readonly #redefined = new Map<string, OwnDomain>();
   readonly #asking = new Map<string, Promise<OwnDomain | undefined>>();
 
   constructor(client: LibvirtClient) {
@@ -67,7 +69,10 @@ export class OwnDomains {
     const domain = this.#known.get(uuid);
     if (event.type !== "lifecycle" || domain === undefined) return;
     if (event.event === LIFECYCLE.undefined) this.#known.delete(uuid);
-    if (event.event === LIFECYCLE.defined && (domain === "foreign" || event.detail !== 0)) this.#known.delete(uuid);
+    if (event.event === LIFECYCLE.defined && (domain === "foreign" || event.detail !== 0)) {
+      this.#known.delete(uuid);
+      if (domain !== "foreign") this.#redefined.set(uuid, domain);
+    }
     if (domain === "foreign") return;
     if (event.event === LIFECYCLE.started) domain.isFresh = false;
     if (event.event === LIFECYCLE.resumed) domain.hasRun = true;
@@ -77,6 +82,8 @@ export class OwnDomains {
   async #ask(ref: DomainRef): Promise<OwnDomain | undefined> {
     // Shared by all who ask, so no caller's abort may end it; the call has its own limit.
     const signal = new AbortController().signal;
+    const before = this.#redefined.get(ref.uuid);
+    this.#redefined.delete(ref.uuid);
     try {
       const { xml } = await this.#client.call(
         procedures.getXmlDesc,
@@ -87,7 +94,7 @@ export class OwnDomains {
       const meanwhile = this.#known.get(ref.uuid); // we defined it ourselves, and the event overtook the answer
       if (meanwhile !== undefined && meanwhile !== "foreign") return meanwhile;
       const owner = ownerOfDomainXml(xml);
-      const own = owner === undefined ? undefined : { ...owner, ref, hasRun: false, isFresh: false };
+      const own = owner === undefined ? undefined : { hasRun: false, isFresh: false, ...before, ...owner, ref };
       this.#known.set(ref.uuid, own ?? "foreign");
       return own;
     } catch (error) {
