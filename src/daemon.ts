@@ -79,7 +79,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     disks: qemuImgDisks({ run }),
     guestFilesystems: createGuestFilesystems(async (...asked) => await hypervisor.askAgent(...asked)),
     guests: streaming,
-    hostFiles: createHostFiles(),
+    hostFiles: createHostFiles({ run }),
     hypervisor,
     images,
     log: log.child("engine"),

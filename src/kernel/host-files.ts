@@ -3,9 +3,12 @@
 import { constants } from "node:fs";
 import { open, opendir, readlink, realpath, stat } from "node:fs/promises";
 import { join, posix } from "node:path";
+import { untilAborted } from "../lib/keyed-lock.ts";
+import type { Run } from "../lib/spawn.ts";
 import type { Mount } from "../model/machine.ts";
 import type { CarriedMount, HostFiles } from "../ports/host-files.ts";
 import type { SeedFile } from "../ports/seed.ts";
+import { mayHang } from "./mounts.ts";
 
 const MAX_FILE_BYTES = 256 << 10;
 const MAX_FILES = 64;
@@ -13,17 +16,29 @@ const MAX_MOUNT_BYTES = 1 << 20;
 /** A file there would be a device in a container; a guest has its own /dev, /proc and /sys. */
 const GUEST_OWN = /^\/(dev|proc|sys)(\/|$)/;
 
-export function createHostFiles(): HostFiles {
+/** What a volume may take to answer; a server of files that is gone takes for ever. */
+const LIMIT_MS = 5_000;
+
+export function createHostFiles({ run }: { readonly run: Run }, { limitMs = LIMIT_MS } = {}): HostFiles {
   return {
     carry: async (mount, signal) => {
+      const limit = AbortSignal.timeout(limitMs);
+      const limited = AbortSignal.any([signal, limit]);
       try {
-        return await carry(mount, signal);
+        if (mayHang(mount.hostPath)) await untilItAnswers(mount.hostPath, run, limited);
+        return await untilAborted(carry(mount, limited), limited);
       } catch (error) {
         signal.throwIfAborted();
+        if (limit.aborted) return leftOut(`${mount.hostPath} did not answer in ${limitMs} ms`);
         return leftOut(`${mount.hostPath} cannot be read (${error instanceof Error ? error.message : String(error)})`);
       }
     },
   };
+}
+
+/** By a process of its own: a thread of ours that hangs in the kernel is lost, and there are four for all files. */
+async function untilItAnswers(hostPath: string, run: Run, signal: AbortSignal): Promise<void> {
+  await untilAborted(run("stat", ["--", hostPath], {}, signal), signal); // what it says, we see for ourselves
 }
 
 async function carry({ containerPath, hostPath }: Mount, signal: AbortSignal): Promise<CarriedMount> {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createHostFiles } from "../../../src/kernel/host-files.ts";
+import { run } from "../../../src/lib/spawn.ts";
 import type { CarriedMount } from "../../../src/ports/host-files.ts";
 
 const signal = AbortSignal.timeout(60_000);
@@ -19,7 +20,7 @@ beforeEach(async () => {
 afterEach(async () => await rm(folder, { recursive: true }));
 
 const carry = async (hostPath: string, containerPath: string): Promise<CarriedMount> =>
-  await createHostFiles().carry({ hostPath, containerPath, isReadOnly: true }, signal);
+  await createHostFiles({ run }).carry({ hostPath, containerPath, isReadOnly: true }, signal);
 const guestPathsOf = (mount: CarriedMount): readonly string[] =>
   mount.is === "carried" ? mount.files.map(({ guestPath }) => guestPath) : [];
 
