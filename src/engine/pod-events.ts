@@ -5,6 +5,7 @@ import type { MachineId, PodId } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import type { Pods, PodsChange } from "./pods.ts";
+import { wasNeverReady } from "./run-pod.ts";
 
 /** A moment of a pod: everything in it is as it was then. */
 export interface PodEvent {
@@ -35,6 +36,8 @@ export class PodEvents {
   readonly #machines = new Map<MachineId, MachineRecord>();
   readonly #pods = new Map<PodId, PodRecord>();
   readonly #stopped = new Set<PodId>();
+  /** Those that were never ready: they are told to nobody, however they end. */
+  readonly #unborn = new Set<PodId>();
 
   constructor(parts: PodEventsParts) {
     this.#parts = parts;
@@ -42,6 +45,7 @@ export class PodEvents {
     for (const pod of parts.pods.pods()) {
       this.#pods.set(pod.facts.podId, pod);
       if (pod.state.at === "stopped") this.#stopped.add(pod.facts.podId);
+      if (wasNeverReady(pod)) this.#unborn.add(pod.facts.podId);
     }
     parts.pods.listen((change) => this.#hear(change));
   }
@@ -100,14 +104,16 @@ export class PodEvents {
     if (now !== undefined) this.#pods.set(podId, now);
     const was = before?.state.at ?? "intended";
     const is = now?.state.at;
-    if (was === "intended" && is === "ready") {
+    if (is === "intended") this.#unborn.add(podId);
+    else if (was === "intended" && is === "ready") {
+      this.#unborn.delete(podId);
       this.#tell("created", podId, podId);
       this.#tell("started", podId, podId);
     } else if (is === undefined) {
-      if (was !== "intended") this.#tell("deleted", podId, podId);
+      if (!this.#unborn.delete(podId)) this.#tell("deleted", podId, podId);
       this.#pods.delete(podId);
       this.#stopped.delete(podId);
-    } else if (is !== "intended" && is !== "ready" && !this.#stopped.has(podId) && !this.#isAlive(podId)) {
+    } else if (is !== "ready" && !this.#unborn.has(podId) && !this.#stopped.has(podId) && !this.#isAlive(podId)) {
       this.#stopped.add(podId);
       this.#tell("stopped", podId, podId);
     }

@@ -85,6 +85,23 @@ test("a creation that failed is told of by nobody", async () => {
   expect((await take(events, 1))[0]).toMatchObject({ type: "created", id: machineId });
 });
 
+test.each(["undone at once", "undone later"])("a pod that did not come up is told of by nobody: %s", async (how) => {
+  const { world: at, engine } = await world();
+  const events = engine.events.subscribe(soon());
+  at.network.failing.set("attach", new Error("no address"));
+  if (how === "undone later") at.network.failing.set("detach", new Error("ipam is away"));
+  await expect(engine.runPod(podSpec(), soon())).rejects.toThrow();
+  at.network.failing.clear();
+  const [left] = engine.pods.pods();
+  if (left !== undefined) {
+    await engine.stopPod(left.facts.podId, soon());
+    await engine.removePod(left.facts.podId, soon());
+  }
+  expect(engine.pods.pods()).toEqual([]);
+  const podId = await engine.runPod(podSpec(), soon());
+  expect((await take(events, 1))[0]).toMatchObject({ type: "created", id: podId });
+});
+
 test("many subscribers hear the same; one that does not read ends alone, and is told why", async () => {
   const { engine } = await world();
   const readers = Array.from({ length: 50 }, () => engine.events.subscribe(soon()));
