@@ -52,7 +52,9 @@ export async function reconcile(
       late,
     );
   };
-  return [...new Set([...disagreeing, ...(await failedOf(wanted, finish, parts, signal))])];
+  const unfinished = await failedOf(wanted, finish, parts, signal, late);
+  if (late.aborted) parts.log.warn("networks are still being taken down", { pods: unfinished.length });
+  return [...new Set([...disagreeing, ...unfinished])];
 }
 
 async function failedOf(
@@ -60,6 +62,7 @@ async function failedOf(
   work: (pod: PodRecord) => Promise<void>,
   { log }: Parts,
   signal: AbortSignal,
+  late?: AbortSignal,
 ): Promise<readonly PodRecord[]> {
   const failed: PodRecord[] = [];
   const attempt = async (pod: PodRecord): Promise<void> => {
@@ -67,7 +70,8 @@ async function failedOf(
       await work(pod);
     } catch (error) {
       if (signal.aborted) return;
-      log.error("pod could not be reconciled; trying again", { pod: pod.facts.podId, error });
+      if (error !== late?.reason)
+        log.error("pod could not be reconciled; trying again", { pod: pod.facts.podId, error });
       failed.push(pod);
     }
   };
