@@ -97,6 +97,8 @@ function verdictOn(
       return failed(255, "QEMU could not start or go on");
     case "vanished":
       return failed(137, "the domain is gone: it was undefined, or the node was restarted");
+    case "taken-away":
+      return failed(137, "saved to a file or migrated by hand: `virsh restore` does not bring the container back");
     case "unknown":
       return failed(137, "it ended while nobody watched");
   }

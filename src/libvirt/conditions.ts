@@ -13,11 +13,13 @@ const PAUSED_USER = 1;
 const PAUSED_IOERROR = 5;
 const PAUSED_STARTING_UP = 11;
 
-/** VIR_DOMAIN_SHUTOFF_*: what is not here says nothing of how the run ended (migrated, saved, found dead). */
-const ENDED: Readonly<Record<number, "shutdown" | "destroyed" | "crashed" | "failed">> = {
+/** VIR_DOMAIN_SHUTOFF_*: what is not here says nothing of how the run ended (found dead, put back to a snapshot). */
+const ENDED: Readonly<Record<number, Extract<MachineCondition, { is: "off" }>["ended"]>> = {
   1: "shutdown",
   2: "destroyed",
   3: "crashed",
+  4: "taken-away", // migrated
+  5: "taken-away", // saved
   6: "failed",
 };
 

@@ -3,10 +3,13 @@ import type { CpuPlan, MachinePlan } from "../model/machine-plan.ts";
 
 /** How a domain is, in libvirt's terms folded to what we act on. */
 export type MachineCondition =
-  /** Defined, not running; `ended` says how the last run ended, as far as libvirt still knows. */
+  /**
+   * Defined, not running; `ended` says how the last run ended, as far as libvirt still knows; `taken-away`: a person saved it
+   * to a file or migrated it.
+   */
   | {
       readonly is: "off";
-      readonly ended: "never-started" | "shutdown" | "destroyed" | "crashed" | "failed" | "unknown";
+      readonly ended: "never-started" | "shutdown" | "destroyed" | "crashed" | "failed" | "taken-away" | "unknown";
     }
   /**
    * `paused`: created paused by us (`start`), disk full or broken (`io-error`), or by a person's hand (`other`). An

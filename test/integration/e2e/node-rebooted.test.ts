@@ -76,6 +76,7 @@ describe("by hand", () => {
   test("virsh managedsave ends the container, and virsh start does not bring it back", async () => {
     await virsh(["managedsave", domain], suite);
     const exited = await untilExited();
+    expect(exited).toMatchObject({ exitCode: 137, message: expect.stringContaining("saved to a file") });
     await virsh(["start", domain], suite);
     await follows("a word of the start", async () => /by hand/.test(await conditionOf(pod)) || undefined);
     expect(await pod.status(suite)).toEqual(exited);

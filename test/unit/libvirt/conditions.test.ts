@@ -11,6 +11,8 @@ test.each([
   [5, 1, unknown, { is: "off", ended: "shutdown" }],
   [5, 2, unknown, { is: "off", ended: "destroyed" }],
   [5, 3, unknown, { is: "off", ended: "crashed" }],
+  [5, 4, unknown, { is: "off", ended: "taken-away" }],
+  [5, 5, unknown, { is: "off", ended: "taken-away" }],
   [5, 6, unknown, { is: "off", ended: "failed" }],
   [5, 0, unknown, { is: "off", ended: "unknown" }],
   [5, 8, unknown, { is: "off", ended: "unknown" }],
