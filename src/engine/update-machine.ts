@@ -19,6 +19,7 @@ export const resourcesInForce = ({ facts, resources }: MachineRecord): Resources
 /** Where CRI's UpdateContainerResources says it. */
 const FIELD = "linux";
 const MEMORY_FIELD = "memory_limit_in_bytes";
+const IS_OFF = "its VM is off";
 /** Between two looks at how far a guest has come. */
 const LOOK = { firstMs: 20, maxMs: 500 };
 
@@ -88,7 +89,7 @@ async function resize(parts: Parts, machine: MachineRecord, wanted: Resources, s
   const { memoryBytes, cpu } = sizeWith(wanted);
   const before = resourcesInForce(machine);
   const has = (await hypervisor.sizes([machineId], signal)).get(machineId);
-  if (has === undefined) throw refused(machine, "its VM is off");
+  if (has === undefined) throw refused(machine, IS_OFF);
   if (cpu.quotaUs !== undefined && cpu.count > has.vcpus)
     throw refused(machine, `it has ${has.vcpus} vCPUs, and the new limit is of use to ${cpu.count} only`, "cpu_quota");
   const tune = async (to: CpuPlan, within: AbortSignal): Promise<void> =>
@@ -120,18 +121,20 @@ async function resizeMemory(
 ): Promise<void> {
   const { machineId } = machine.facts;
   await hypervisor.setMemory(machineId, memoryBytes, signal);
-  let reached: MachineSize | undefined;
+  let reached = 0;
   const isThere = async (): Promise<true | undefined> => {
-    reached = (await hypervisor.sizes([machineId], signal)).get(machineId);
-    return reached?.memoryBytes === memoryBytes || undefined;
+    const now = (await hypervisor.sizes([machineId], signal)).get(machineId);
+    if (now === undefined) throw refused(machine, IS_OFF); // whoever is to tell its end waits for us
+    reached = now.memoryBytes;
+    return reached === memoryBytes || undefined;
   };
   const limit = AbortSignal.timeout(options.giveBackMs);
   try {
     await poll(isThere, LOOK, AbortSignal.any([signal, limit]));
   } catch (error) {
     if (signal.aborted || !limit.aborted) throw error;
-    const now = reached === undefined ? "nobody knows what it has" : `it has ${mib(reached.memoryBytes)}`;
-    const why = `its guest was asked to live with ${mib(memoryBytes)}, and after ${options.giveBackMs} ms ${now}`;
+    const now = `after ${options.giveBackMs} ms it has ${mib(reached)}`;
+    const why = `its guest was asked to live with ${mib(memoryBytes)}, and ${now}`;
     throw refused(machine, `${why}: it needs the memory, or has no driver for virtio's balloon`, MEMORY_FIELD);
   }
 }

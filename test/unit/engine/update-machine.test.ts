@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
+import { statusOf } from "../../../src/cri/status.ts";
 import { resourcesInForce } from "../../../src/engine/update-machine.ts";
 import type { Resources } from "../../../src/model/resources.ts";
 import { IMAGE, machineSpec, podSpec, soon, World } from "./world.ts";
 
 const AT_FIRST: Resources = { cpuShares: 1024, cpuPeriodUs: 100_000, cpuQuotaUs: 150_000, memoryLimitBytes: 1 << 30 };
 
-async function running() {
-  const world = new World();
+async function running(world = new World()) {
   await world.images.pull(IMAGE, soon());
   const { engine } = await world.start();
   const podId = await engine.runPod(podSpec(), soon());
@@ -75,6 +75,16 @@ test("a guest that gives no memory back keeps it, and its limit", async () => {
   const lastCalls = world.hypervisor.calls.map(({ call }) => call);
   expect(lastCalls.slice(-1)).toEqual(["setMemory"]); // back to what it was
   expect(lastCalls).not.toContain("tune");
+});
+
+test("a guest that ends while it is to give memory back is told of at once", async () => {
+  const { world, engine, machineId, update } = await running(new World({ giveBackMs: 60_000 }));
+  world.hypervisor.keepMemory(machineId);
+  const refusal = update({ memoryLimitBytes: 768 << 20 }).catch((error: unknown) => error);
+  await expect.poll(() => world.hypervisor.calls.at(-1)?.call).toBe("sizes");
+  world.hypervisor.end(machineId, "shutdown");
+  await engine.pods.until(machineId, ({ at }) => at === "exited", soon());
+  expect(statusOf(await refusal).details).toContain("its VM is off");
 });
 
 test.each(["beforeCall", "afterCall"] as const)("a change that fails half-way (%s) is taken back", async (when) => {

@@ -60,7 +60,10 @@ export class World {
   readonly mishaps = new Mishaps(() => this.hypervisor.comeBack());
   living: LivingEngine | undefined;
 
-  constructor() {
+  readonly #options: EngineOptions;
+
+  constructor(options: Partial<EngineOptions> = {}) {
+    this.#options = { ...OPTIONS, ...options };
     this.images.offer(IMAGE, { content: "a disk" });
   }
 
@@ -87,7 +90,7 @@ export class World {
       streaming: this.streaming,
       wiring: this.#watched("wiring", this.wiring),
     };
-    this.living = createEngine(ports, OPTIONS, await this.store.load(soon()));
+    this.living = createEngine(ports, this.#options, await this.store.load(soon()));
     return this.living;
   }
 
