@@ -345,7 +345,9 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
     machineId,
     domainName,
   }: Pick<MachineSighting, "machineId" | "domainName">): Promise<number | undefined> {
-    return qemuPid(this.#options, { name: domainName, uuid: uuidOf(machineId) });
+    const uuid = uuidOf(machineId);
+    const known = this.#ours.known(uuid); // by its name of now: a person may have renamed it
+    return qemuPid(this.#options, { name: typeof known === "object" ? known.ref.name : domainName, uuid });
   }
 
   #hear(event: ClientEvent): void {

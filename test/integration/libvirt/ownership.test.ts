@@ -69,6 +69,19 @@ test("a machine is forgotten with the snapshots and the saved state that a perso
   expect(await hypervisor.look(machineId, limit())).toBeUndefined();
 });
 
+test("a machine that a person renamed is the same machine, and its process is found", async () => {
+  const plan = await bench.newPlan();
+  const { machineId, domainName } = plan;
+  const { hypervisor, libvirtd } = bench;
+  await hypervisor.define(plan, limit());
+  await libvirtd.virsh("domrename", domainName, `${domainName}-renamed`);
+  await hypervisor.startPaused(machineId, limit());
+  const sighting = await hypervisor.look(machineId, limit());
+  expect(sighting).toMatchObject({ domainName: `${domainName}-renamed`, condition: { is: "on" } });
+  expect(await hypervisor.pidOf({ machineId, domainName })).toBe(sighting?.pid);
+  expect(sighting?.pid).toBeGreaterThan(1);
+});
+
 test("a guest without an agent cannot be asked by it, and libvirt says so at once", async () => {
   const { machineId } = await started();
   await bench.hypervisor.resume(machineId, limit());
