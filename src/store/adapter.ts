@@ -1,6 +1,6 @@
 // The PodStore on disk: a folder per pod, a folder per machine inside it, facts and state as separate records.
 
-import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, stat, statfs } from "node:fs/promises";
+import { chmod, chown, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
