@@ -120,15 +120,18 @@ test("a range that is lost is asked for again; one that stays lost fails the dow
 
 test("a source that allows two connections is not asked for a third again and again", async () => {
   let refusals = 0;
-  const { body, seen } = slowBody({
-    pauseMs: 10,
-    onRange: () => {
-      if (seen.open < 2) return;
-      refusals++;
-      throw lost();
-    },
-  });
-  expect(await readAll(body)).toEqual(whole());
+  // A third one is wanted where two are faster than one by what was measured, which a busy machine may blur.
+  for (let tries = 0; refusals === 0 && tries < 10; tries++) {
+    const { body, seen } = slowBody({
+      pauseMs: 10,
+      onRange: () => {
+        if (seen.open < 2) return;
+        refusals++;
+        throw lost();
+      },
+    });
+    expect(await readAll(body)).toEqual(whole());
+  }
   expect(refusals).toBeGreaterThan(0);
   expect(refusals).toBeLessThanOrEqual(2);
 });
