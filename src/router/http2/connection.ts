@@ -238,6 +238,7 @@ export class Connection implements Disposable {
     if (frame.streamId !== 0) throw breach("SETTINGS of a stream");
     if ((frame.flags & FLAG.ACK) !== 0) return;
     this.#sender.acknowledge(TYPE.SETTINGS, NOTHING); // before whatever they allow: the peer keeps to the old ones until then
+    if (!this.#hasSettings) this.#maxStreams = Number.POSITIVE_INFINITY; // unless it says otherwise now
     for (const [setting, value] of settingsIn(frame)) {
       if (setting === SETTING.MAX_CONCURRENT_STREAMS) this.#maxStreams = value;
       if (setting !== SETTING.INITIAL_WINDOW_SIZE) continue;

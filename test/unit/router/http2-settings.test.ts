@@ -3,7 +3,8 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { expect, test } from "vitest";
 import { Connection } from "../../../src/router/http2/connection.ts";
-import { openPair } from "./pair.ts";
+import { TYPE } from "../../../src/router/http2/frames.ts";
+import { openPair, RawPeer, raw } from "./pair.ts";
 
 const never = new AbortController().signal;
 const SIZES = [0, 1, 100, 70_000, 300_000];
@@ -21,6 +22,18 @@ test("a server that pads, and changes its windows, table and frames midway, gets
   const answers = bodies.map(async (body, turn) => await call(connection, body, turn));
   expect(await Promise.all(answers)).toEqual(bodies.map(({ length }, turn) => ({ length, isWhole: true, turn })));
   expect(broken).toEqual([]);
+});
+
+test("what an earlier connection was allowed counts until the server says its own", async () => {
+  await using pair = await openPair();
+  using connection = new Connection(pair.ours, { maxStreams: 1 });
+  const peer = new RawPeer(pair.theirs, { isServer: true });
+  connection.open([[":path", "/1"]]);
+  expect(connection.isUsable).toBe(false);
+  peer.greet();
+  peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
+  await peer.frame(TYPE.PING);
+  expect(connection.isUsable).toBe(true); // it has no limit
 });
 
 function echo(session: ServerHttp2Session, stream: ServerHttp2Stream, turn: number): void {
