@@ -12,8 +12,11 @@ import { wireRequestOf } from "./wire-machine.ts";
 /** One look at one machine: libvirt calls and, at its end, the log's last lines. */
 const LOOK_LIMIT_MS = 60_000;
 
-/** Between two looks at one machine: one that reboots in a loop must not cost the node more than its own CPUs. */
-const PAUSE_MS = 100;
+/**
+ * Between two looks at one machine, longer and longer while something happens all the time: one that reboots in a loop, or that
+ * says a thousand times in a second that it panics, must not cost the node more than its own CPUs.
+ */
+const PAUSES = { firstMs: 100, maxMs: 2_000, jitter: 0 };
 /** After a look that failed. No event would come again, and the machine would be told as it was for ever. */
 const AGAIN = { firstMs: 250, maxMs: 60_000 };
 
@@ -72,6 +75,7 @@ class Looks {
   readonly #onEnd: () => void;
   #isAsked = true;
   #again = backoff(AGAIN);
+  readonly #pauses = backoff(PAUSES);
   #nap = new AbortController();
 
   constructor(parts: Parts, machineId: MachineId, onEnd: () => void) {
@@ -99,7 +103,7 @@ class Looks {
     try {
       await lookAt(this.#parts, machineId, () => void (this.#isAsked = false), signal);
       this.#again = backoff(AGAIN);
-      await sleepMs(PAUSE_MS, signal);
+      await sleepMs(this.#pauses.next().value, signal);
     } catch (error) {
       signal.throwIfAborted();
       this.#parts.log.warn("look at a machine failed; trying again", { machine: machineId, error });
@@ -110,7 +114,7 @@ class Looks {
 
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
     this.#nap = new AbortController();
-    await sleepMs(PAUSE_MS, signal);
+    await sleepMs(PAUSES.firstMs, signal);
     await sleepMs(ms, AbortSignal.any([signal, this.#nap.signal])).catch(() => signal.throwIfAborted());
   }
 }

@@ -85,6 +85,18 @@ test("a guest that reboots in a loop costs one look at a time, and its Stop does
   expect(looks).toBeLessThan(10);
 });
 
+test("a guest of which something happens all the time is looked at less and less often, and its end is told", async () => {
+  const at = await running();
+  let looks = 0;
+  at.world.hypervisor.beforeCall = async (call) => void (looks += Number(call === "look"));
+  const happening = setInterval(() => at.world.hypervisor.reboot(at.machineId), 5);
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
+  clearInterval(happening);
+  expect(looks).toBeLessThan(8);
+  at.world.hypervisor.end(at.machineId, "shutdown");
+  expect(await exited(at)).toMatchObject({ exitCode: 0 });
+});
+
 test("the workload's own exit status is the container's", async () => {
   const at = await running({ command: ["/bin/job"] });
   at.world.seed.reports.set(at.world.store.pathsOf(at.podId, at.machineId).initReportPath, 3);
