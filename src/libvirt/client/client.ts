@@ -9,7 +9,8 @@ import { type DomainEvent, type DomainRef, events, type LaneName, type Procedure
 import { Quarantine, type QueueName } from "./quarantine.ts";
 import type { LibvirtStream } from "./stream.ts";
 
-export interface ClientOptions extends ConnectOptions, Omit<LaneOptions, "keepOpen"> {
+export interface ClientOptions extends ConnectOptions, Omit<LaneOptions, "keepOpen" | "maxConnections"> {
+  readonly maxConnections: Readonly<Record<LaneName, number>>;
   /** Milliseconds from sending until a call counts as hanging. */
   readonly limitMs: Readonly<Record<LaneName, number>>;
 }
@@ -30,7 +31,9 @@ export const CLIENT_DEFAULTS = {
   handshakeLimitMs: 5_000,
   keepalive: { intervalMs: 5_000, missesAllowed: 3 },
   callsPerConnection: 4,
-  maxConnections: 5,
+  // libvirtd works on 20 calls at a time, of all clients (its max_workers). How long a slow one takes, guests decide: 16 of them
+  // at most leave somebody there for everything else.
+  maxConnections: { read: 5, lifecycle: 5, slow: 4 },
   growAfterMs: 250,
   reconnectWaitMs: 10_000,
   limitMs: { read: 10_000, lifecycle: 30_000, slow: 60_000 },
@@ -53,20 +56,20 @@ export class LibvirtClient implements Disposable {
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    const lane = (keepOpen: boolean, welcome: ConstructorParameters<typeof Lane>[1]["welcome"]): Lane =>
+    const lane = (name: LaneName, keepOpen: boolean, welcome: ConstructorParameters<typeof Lane>[1]["welcome"]): Lane =>
       new Lane(
-        { ...options, keepOpen },
+        { ...options, maxConnections: options.maxConnections[name], keepOpen },
         { connect: (signal) => openConnection(options, (event) => this.#hear(event), signal), welcome },
       );
     this.#lanes = {
-      read: lane(true, async (connection, { isReturn }) => {
+      read: lane("read", true, async (connection, { isReturn }) => {
         for (const { id } of events) {
           await connection.call(procedures.eventRegister, { eventId: id, domain: undefined });
         }
         if (isReturn) this.#tell({ type: "reconnected" });
       }),
-      lifecycle: lane(false, async () => {}),
-      slow: lane(false, async () => {}),
+      lifecycle: lane("lifecycle", false, async () => {}),
+      slow: lane("slow", false, async () => {}),
     };
   }
 

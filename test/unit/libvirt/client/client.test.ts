@@ -24,7 +24,7 @@ const aDomain = (digit: string): DomainRef => ({
   id: 1,
 });
 const domain = aDomain("1");
-const { getState, getLibVersion, resume, destroy, shutdown, openConsole } = procedures;
+const { agentCommand, getState, getLibVersion, resume, destroy, shutdown, openConsole } = procedures;
 
 const answering: Script = ({ header }, connection) => {
   if (header.procedure === getState.number) connection.reply(header, getState, { state: 1, reason: 1 });
@@ -84,6 +84,28 @@ test("every pending call rejects when the connection dies, and one that only rea
   expect(await stateOf(domain)).toEqual({ state: 1, reason: 1 });
   await expect(resuming(domain)).rejects.toMatchObject({ fault: { kind: "gone" } });
   expect(libvirtd.callsOf(resume)).toBe(1); // whether it was carried out is not known: never twice
+});
+
+test("guests whose agents do not answer leave some of libvirtd's twenty workers to everybody else", async () => {
+  let asked = 0;
+  libvirtd.script = (packet, connection) => {
+    if (packet.header.procedure !== agentCommand.number) answering(packet, connection);
+    else asked += 1; // and never answered
+  };
+  open();
+  const leaving = new AbortController();
+  const ask = async (_: unknown, at: number): Promise<void> => {
+    const ref = { ...domain, uuid: `${String(at).padStart(8, "0")}-0000-4000-8000-000000000000` };
+    const args = { domain: ref, command: "{}", timeoutSeconds: 10, flags: 0 };
+    await client.call(agentCommand, args, { domain: ref }, leaving.signal).catch(() => {});
+  };
+  const asking = Array.from({ length: 40 }, ask);
+  await expect.poll(() => asked).toBe(16);
+  await new Promise((resolve) => setTimeout(resolve, 200)); // ten times as long as a lane takes to grow
+  expect([asked, client.load().slow.inFlight]).toEqual([16, 16]);
+  await resuming(domain);
+  leaving.abort();
+  await Promise.all(asking);
 });
 
 test("an aborted call rejects with the signal's reason, and its late reply is dropped", async () => {
