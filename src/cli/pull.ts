@@ -26,10 +26,10 @@ export function addPull(program: Command, io: Io): void {
 
 async function pull(image: string, options: Options, io: Io): Promise<void> {
   const { json = false, quiet = false } = options;
-  const credentials = await readCredentials(options, io);
-  using daemon = await connect(options, io.signal);
   using view = viewOf(image, { asJson: json, quiet }, io);
   try {
+    const credentials = await readCredentials(options, io);
+    using daemon = await connect(options, io.signal);
     for await (const { progress, image: pulled } of daemon.pull({ image, credentials }, io.signal)) {
       if (progress) view.progress(progress);
       if (pulled) view.done(pulled);

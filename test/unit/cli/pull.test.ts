@@ -56,6 +56,12 @@ test("--json is an object a line, progress and then the image", async () => {
   expect(stderr).toBe("");
 });
 
+test("--json tells an error as an object also where nobody could be asked", async () => {
+  const { stdout, error } = await runCli(["pull", "--json", NAME, "--socket", "/nowhere/vmlet.sock"]);
+  expect(JSON.parse(stdout)).toEqual({ type: "error", message: expect.stringContaining("no daemon on /nowhere") });
+  expect(error).toMatchObject({ message: expect.stringContaining("no daemon on /nowhere") });
+});
+
 test("on a terminal a bar is drawn that is full at the end, and no line is wider than the terminal", async () => {
   await using daemon = await pulling();
   const { stdout, stderr } = await runCli(["pull", NAME, "--socket", daemon.socketPath], { columns: 80 });
