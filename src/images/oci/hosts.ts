@@ -1,7 +1,8 @@
 // Where a registry is reached: mirrors, authorities and plain HTTP, from a folder laid out as containerd's certs.d.
-//   <folder>/<host>/hosts.toml   or <host_port_>, or _default for all that have none
+//   <folder>/<host>/hosts.toml            or <host_port_>, or _default for all that have none
+//   <folder>/<host>/*.crt *.cert *.key    without it: authorities, and a client's certificate, as docker has them
 
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse } from "smol-toml";
 import { z } from "zod";
@@ -66,8 +67,12 @@ const hostsFile = hostTable.extend({
 export async function endpointsOf(registry: string, folderPath: string): Promise<readonly Endpoint[]> {
   for (const folder of [registry, registry.replace(/:(\d+)$/, "_$1_"), "_default"]) {
     const path = join(folderPath, folder, "hosts.toml");
-    const text = await readIfThere(path);
-    if (text === undefined) continue;
+    const text = await ifThere(path, async () => readFile(path, "utf8"));
+    if (text === undefined) {
+      const endpoint = await fromCertificates(registry, path);
+      if (endpoint !== undefined) return [endpoint];
+      continue;
+    }
     try {
       return fromFile(registry, path, text);
     } catch (error) {
@@ -84,6 +89,19 @@ function fromFile(registry: string, path: string, text: string): readonly Endpoi
   const about = { registry, path };
   const named = Object.entries(mirrors).map(([url, table]) => endpointOf(url, table, about));
   return [...named, endpointOf(own, ownTable, { ...about, isServer: true })];
+}
+
+/** @param path Of the hosts.toml that is not there. */
+async function fromCertificates(registry: string, path: string): Promise<Endpoint | undefined> {
+  const files = (await ifThere(path, async () => readdir(dirname(path)))) ?? [];
+  const ca = files.filter((file) => file.endsWith(".crt"));
+  const clientCertificates = files.filter((file) => file.endsWith(".cert"));
+  if (ca.length + clientCertificates.length === 0) return undefined;
+  const client = clientCertificates.map((cert) => {
+    const key = cert.replace(/cert$/, "key");
+    return files.includes(key) ? [cert, key] : [cert];
+  });
+  return endpointOf(serverOf(registry), { ca, client }, { registry, path, isServer: true });
 }
 
 /** Docker Hub's API is at another host than its name. */
@@ -124,9 +142,9 @@ function endpointOf(
   };
 }
 
-async function readIfThere(path: string): Promise<string | undefined> {
+async function ifThere<T>(path: string, read: () => Promise<T>): Promise<T | undefined> {
   try {
-    return await readFile(path, "utf8");
+    return await read();
   } catch (error) {
     const code = errorCodeOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;

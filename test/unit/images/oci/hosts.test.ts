@@ -1,6 +1,6 @@
 // What hosts.toml says of an endpoint goes for that endpoint, and its secrets go nowhere else.
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
@@ -97,6 +97,23 @@ test("a server of another name than the registry is told of whom, as mirrors are
   await under.store.pull("vmlet.dev/oci/else.example/vm", signal);
   const namespaces = registry.requests.map(({ path }) => new URL(path, registry.url).searchParams.get("ns"));
   expect(new Set(namespaces)).toEqual(new Set(["else.example"]));
+});
+
+test("without a hosts.toml a host's folder may have docker's certificates: *.crt, and *.cert with *.key", async () => {
+  await using fixture = await openOciStore();
+  const { registry, shown } = await tlsRegistry();
+  await using _registry = registry;
+  registry.push("vm", layers);
+  const hostPath = join(fixture.hostsFolderPath, registry.host);
+  await mkdir(hostPath, { recursive: true });
+  await copyFile(server.certPath, join(hostPath, "ca.crt"));
+  await fixture.under.store.pull(registry.nameOf("vm"), signal);
+  expect(new Set(shown)).toEqual(new Set([undefined]));
+  await copyFile(client.certPath, join(hostPath, "node.cert"));
+  await copyFile(client.keyPath, join(hostPath, "node.key"));
+  shown.length = 0;
+  await fixture.under.store.pull(registry.nameOf("vm"), signal);
+  expect(new Set(shown)).toEqual(new Set(["client"]));
 });
 
 test("an authority that is named for one registry is not trusted for another", async () => {
