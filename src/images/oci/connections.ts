@@ -42,9 +42,9 @@ function dispatcher(
   guard: RedirectGuard | undefined,
 ): Dispatcher {
   const timeout = profile.connectTimeoutMs;
-  const proxyUrl = endpoint.proxyUrl ?? profile.proxyUrl;
+  const proxyUrl = endpoint.proxyUrl ?? profile.proxyUrl ?? "";
   // Behind a proxy it is the proxy that connects, and guards.
-  if (proxyUrl !== undefined) return new ProxyAgent({ uri: proxyUrl, requestTls: tls, connect: { timeout } });
+  if (proxyUrl !== "") return new ProxyAgent({ uri: proxyUrl, requestTls: tls, connect: { timeout } });
   return new Agent({ connect: { ...tls, timeout, ...(guard === undefined ? {} : { lookup: guard.lookup }) } });
 }
 

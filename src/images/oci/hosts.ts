@@ -27,6 +27,7 @@ export interface Endpoint {
   readonly skipVerify: boolean;
   /** Sent to this place only. */
   readonly headers: Readonly<Record<string, readonly string[]>>;
+  /** Empty: none, whatever the profile has. */
   readonly proxyUrl?: string;
 }
 
@@ -53,7 +54,7 @@ const hostTable = z.object({
   override_path: z.boolean().optional(),
   header: z.record(z.string().regex(/^[A-Za-z0-9-]{1,100}$/), headerValues).optional(),
   /** Not containerd's, which passes over it. */
-  proxy: z.url({ protocol: /^https?$/ }).optional(),
+  proxy: z.union([z.url({ protocol: /^https?$/ }), z.literal("")]).optional(),
 });
 const hostsFile = hostTable.extend({
   server: z.string().optional(),

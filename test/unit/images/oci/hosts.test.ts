@@ -142,3 +142,16 @@ test.each(["http", "https"])("a proxy is used for an endpoint of %s, with its cr
   await expect(failing).rejects.toMatchObject({ failure: { code: "IMAGE_SOURCE_UNAVAILABLE" } });
   await expect(failing).rejects.not.toThrow("secret");
 });
+
+test("the default profile's proxy is used, but not for a host that is to be reached without", async () => {
+  await using proxy = await ConnectProxy.listen();
+  await using fixture = await openOciStore({ profiles: { default: { proxyUrl: proxy.url } } });
+  const { registry, under, hostsFolderPath } = fixture;
+  registry.push("vm", layers);
+  await under.store.pull(registry.nameOf("vm"), signal);
+  expect(new Set(proxy.asked)).toEqual(new Set([registry.host]));
+  proxy.asked.length = 0;
+  await registry.writeHosts(hostsFolderPath, `server = "${registry.url}"\nproxy = ""\n`);
+  await under.store.pull(registry.nameOf("vm"), signal);
+  expect(proxy.asked).toEqual([]);
+});
