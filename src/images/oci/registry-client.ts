@@ -119,8 +119,10 @@ export class RegistryClient implements AsyncDisposable {
     return { ...Object.fromEntries(own), ...(authorization === undefined ? {} : { authorization }) };
   }
 
-  readonly #askTokenServer: AskTokenServer = async (url, { method, headers, body }, signal) => {
+  readonly #askTokenServer: AskTokenServer = async (url, { method, headers: asked, body }, signal) => {
     this.#parts.guard?.check(url);
+    const own = url.origin === this.endpoint.baseUrl.origin ? this.#ownHeaders(undefined) : {};
+    const headers = { ...own, ...asked };
     const answer = await this.#send(url, { method, headers, ...(body === undefined ? {} : { body }) }, signal);
     const bytes = await readAll({ answer, url }, this.profile, MAX_TOKEN_ANSWER_BYTES, signal);
     return { status: answer.statusCode, text: bytes.toString("utf8") };

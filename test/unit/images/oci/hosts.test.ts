@@ -71,6 +71,29 @@ test("a client certificate, headers and credentials are the endpoint's alone, al
   ]);
 });
 
+test("headers are sent to a token server at the endpoint, and to no other", async () => {
+  await using fixture = await openOciStore();
+  await using elsewhere = await OciRegistry.listen();
+  const { registry, under } = fixture;
+  await registry.writeHosts(fixture.hostsFolderPath, `server = "${registry.url}"\n[header]\nx-gate = "open"\n`);
+  registry.push("vm", layers);
+  elsewhere.hook = (_request, response) => {
+    response.end(JSON.stringify({ token: "T" }));
+    return true;
+  };
+  for (const realm of [registry.url, elsewhere.url]) {
+    registry.hook = (request, response, url) => {
+      if (request.headers["x-gate"] !== "open") response.writeHead(403).end();
+      else if (url.pathname === "/token") response.end(JSON.stringify({ token: "T" }));
+      else if (request.headers.authorization !== undefined) return false;
+      else response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}/token"` }).end();
+      return true;
+    };
+    await under.store.pull(registry.nameOf("vm"), signal);
+  }
+  expect(elsewhere.requests.map(({ headers }) => headers["x-gate"])).toEqual([undefined]);
+});
+
 test("a client's certificate and key may be in one file", async () => {
   await using fixture = await openOciStore();
   const { registry, shown } = await tlsRegistry();
