@@ -103,7 +103,7 @@ describe("in a ready pod, a container", () => {
     ["envs", { envs: [{ key: "A", value: Buffer.from("a\0b") }] }, /config\.envs\[0\]\.value: of "A" has a NUL/],
     ["command", { command: ["sh", "-c", "a\0b"] }, /config\.command\[2\]: has a NUL/],
     ["working_dir", { command: ["sh"], workingDir: "/\0" }, /config\.working_dir: has a NUL/],
-    ["envs", { envs: [{ key: "A", value: Buffer.alloc(5 << 20) }] }, /config: \d+ bytes to keep, limit 4194304/],
+    ["envs", { envs: [{ key: "A", value: Buffer.alloc(5 << 20, "x") }] }, /config: \d+ bytes to keep, limit 4194304/],
   ])("that makes no sense is refused, naming %s", async (_field, over, details) => {
     await expectBad(over as VmPodOptions["container"], status.INVALID_ARGUMENT, details);
   });

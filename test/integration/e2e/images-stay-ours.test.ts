@@ -107,7 +107,7 @@ test("the user that QEMU runs as can read the image, and neither write, replace 
   const asQemu = async (...argv: string[]): Promise<{ exitCode: number | null; stderr: string }> =>
     await run(
       "/usr/bin/setpriv",
-      ["--reuid", owner?.[2] ?? "", "--clear-groups", "--regid", "kvm", "--", ...argv],
+      ["--reuid", owner?.[2] ?? "", "--init-groups", "--regid", "kvm", "--", ...argv],
       {},
       suite,
     );
@@ -149,6 +149,7 @@ test("every other user of the machine sees nothing of it: no image, record, seed
   for (const name of await readdir(machinePath)) {
     expect(await asNobody("cat", join(machinePath, name)), name).not.toBe(0);
   }
+  expect(await asNobody("head", "-c", "4", join(blobsPath(), digest)), "the image").not.toBe(0);
   for (const folder of ["pods", "images", "images/blobs/sha256", "images/names", "images/holds", "cni"]) {
     expect(await asNobody("ls", join(node.layout.stateFolderPath, folder)), folder).not.toBe(0);
   }
