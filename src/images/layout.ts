@@ -34,7 +34,8 @@ export function layoutOf(rootPath: string): StoreLayout {
  */
 export async function makeFolders(layout: StoreLayout, qemuGid: number | undefined): Promise<void> {
   await makeFolder(layout.rootPath, qemuGid === undefined ? 0o711 : 0o710);
-  if (qemuGid !== undefined) await chown(layout.rootPath, -1, qemuGid);
+  const { gid } = await lstat(layout.rootPath);
+  if (qemuGid !== undefined && gid !== qemuGid) await chown(layout.rootPath, -1, qemuGid);
   for (const path of [join(layout.rootPath, "blobs"), layout.blobsPath, layout.partialPath])
     await makeFolder(path, 0o711);
   for (const path of [layout.namesPath, layout.holdsPath]) await makeFolder(path, 0o700);

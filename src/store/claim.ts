@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, constants, type FileHandle, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
+import { errorCodeOf } from "../lib/error-code.ts";
 import { VmletError } from "../model/failure.ts";
 import { CLAIM, FOLDER_MODE } from "./layout.ts";
 
@@ -27,7 +28,7 @@ export async function claimStateFolder(stateFolderPath: string): Promise<AsyncDi
       { cause },
     );
   if ((await mkdir(stateFolderPath, { recursive: true })) !== undefined) await chmod(stateFolderPath, FOLDER_MODE);
-  const file = await open(join(stateFolderPath, CLAIM), FLAGS, 0o600);
+  const file = await openClaim(stateFolderPath);
   try {
     const exitCode = await lock(file);
     if (exitCode === TAKEN) throw refused("is in use by another vmlet; stop that one first or choose another folder");
@@ -37,6 +38,18 @@ export async function claimStateFolder(stateFolderPath: string): Promise<AsyncDi
     throw error;
   }
   return { [Symbol.asyncDispose]: async () => await file.close() };
+}
+
+/** On a file system that became read-only a lock is to be had all the same; by the folder, where nobody has made the file. */
+async function openClaim(stateFolderPath: string): Promise<FileHandle> {
+  const path = join(stateFolderPath, CLAIM);
+  try {
+    return await open(path, FLAGS, 0o600);
+  } catch (error) {
+    if (errorCodeOf(error) !== "EROFS") throw error;
+  }
+  const asItIs = constants.O_RDONLY | constants.O_NOFOLLOW;
+  return await open(path, asItIs).catch(async () => await open(stateFolderPath, asItIs));
 }
 
 /** The lock is the open file's, which the program shares with us: it stays when the program has ended. */

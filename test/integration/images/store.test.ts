@@ -39,7 +39,7 @@ imageStoreContract(async () => {
 
 test("a daemon that starts when the file system is read-only has the images that there are", async () => {
   await using disk = await mountSmallDisk(32 * MIB);
-  await using under = await openDiskStore({ rootPath: disk.path });
+  await using under = await openDiskStore({ rootPath: disk.path, qemuGid: 12_345 });
   under.server.serve("/image", qcow2());
   const image = await under.store.pull(under.server.nameOf("/image"), signal);
   await output(["/usr/bin/mount", "-o", "remount,ro", disk.path], signal);

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ImageDigest, newMachineId, newPodId } from "../../../src/model/ids.ts";
 import type { PodStore } from "../../../src/ports/pod-store.ts";
 import { openPodStore, type StoreOptions } from "../../../src/store/adapter.ts";
+import { claimStateFolder } from "../../../src/store/claim.ts";
 import { mountSmallDisk, type SmallDisk } from "../../fakes/small-disk.ts";
 import { silentLog } from "../../fakes/small-ports.ts";
 import { output } from "../../node/command.ts";
@@ -74,10 +75,15 @@ test("read-only: every save and removal says so, and all of it can still be read
   await rm(join(disk.path, "filling"), { force: true });
   await mkdir(join(podsPath, ".removing-what-was-cut-off"));
   await writeFile(join(podsPath, podId, "state.json.tmp"), "half");
+  await (await claimStateFolder(disk.path))[Symbol.asyncDispose]();
   await output(["/usr/bin/mount", "-o", "remount,ro", disk.path], soon());
   await expectRefused(async () => await store.savePodState(podId, STOPPED), /read-only/);
   await expectRefused(addMachine, /read-only/);
   await expectRefused(async () => await store.removePod(podId), /read-only/);
+  for (const path of [disk.path, podsPath]) {
+    await using _claim = await claimStateFolder(path); // one that was claimed before, and one that was not
+    await expect(claimStateFolder(path)).rejects.toThrow(/in use by another vmlet/);
+  }
   const again = await openPodStore(folders, { log: silentLog }, soon());
   expect(await again.load(soon())).toEqual(before);
 });
