@@ -163,8 +163,8 @@ async function keepUp(
   const { facts } = pods.machine(machineId);
   tellPaused(parts, machineId, sighting);
   const pod = pods.findPod(facts.podId);
-  const request = pod && wireRequestOf(pod, tapNameOf(machineId));
-  if (!request) return;
+  const request = pod?.state.at === "ready" && wireRequestOf(pod, tapNameOf(machineId));
+  if (!request) return; // or its network is lost, and the kubelet is to stop it
   try {
     await wiring.wire(request, signal);
   } catch (error) {

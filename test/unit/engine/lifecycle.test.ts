@@ -269,6 +269,21 @@ test("a node reboot leaves pods not ready and machines exited, and everything ca
   expect(await at.world.leftovers()).toEqual({});
 });
 
+test("a pod that lost its network while its guest runs is the kubelet's to stop: nobody tries to wire it", async () => {
+  const at = await running();
+  at.world.netns.existing.clear();
+  at.world.wiring.wired.clear();
+  const revived = await at.world.start();
+  await revived.recover(soon());
+  expect(revived.engine.pods.pod(at.podId).state.at).toBe("stopping");
+  at.world.hypervisor.pauseByHand(at.machineId);
+  await expect.poll(() => revived.engine.pods.conditionOf(at.machineId)).toContain("paused");
+  expect(at.world.wiring.wired.size).toBe(0);
+  await revived.engine.stopPod(at.podId, soon());
+  await revived.engine.removePod(at.podId, soon());
+  expect(await at.world.leftovers()).toEqual({});
+});
+
 test("a restarted daemon takes up a running machine with its id, start time and address", async () => {
   const at = await running();
   const before = at.engine.pods.machine(at.machineId);
