@@ -109,6 +109,17 @@ describe("the end of a machine", () => {
     await pod.remove(suite);
   });
 
+  test("a command that is still at work when its guest is asked to power off: 143, Error", {
+    timeout: TEST_LIMIT_MS,
+  }, async () => {
+    const container = { command: ["sh", "-c", "echo at work; exec sleep 1000"] };
+    const pod = await start("cut-short", "", { container });
+    await pod.says("at work", suite);
+    await pod.stop(120, suite);
+    expect(await pod.status(suite)).toMatchObject({ exitCode: 143, reason: "Error" });
+    await pod.remove(suite);
+  });
+
   test("a command's output, environment, folder and exit status; then the pod's next container", {
     timeout: TEST_LIMIT_MS,
   }, async () => {
