@@ -82,7 +82,7 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
     await send(
       `systemd-run --unit=stand-in -E LD_LIBRARY_PATH=/usr/local/lib/vmlet/lib \
         /usr/local/lib/vmlet/bin/vmlet serve --socket-path /run/containerd/containerd.sock ${own}
-      timeout 120 sh -c 'until [ -S /run/containerd/containerd.sock ]; do sleep 0.2; done'`,
+      timeout 300 sh -c 'until [ -S /run/containerd/containerd.sock ]; do sleep 0.2; done'`,
       "",
     );
   }
@@ -114,8 +114,8 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
   const cli = "LD_LIBRARY_PATH=/usr/local/lib/vmlet/lib vmlet";
   /** A daemon that was killed leaves its socket, so being there is not enough. */
   async function bothAnswer(): Promise<void> {
-    await guest(`timeout 120 sh -c '${isServed}'`);
-    await guest(`timeout 180 sh -c 'until ${cli} version; do sleep 0.5; done' >/dev/null 2>&1`);
+    await guest(`timeout 300 sh -c '${isServed}'`);
+    await guest(`timeout 300 sh -c 'until ${cli} version; do sleep 0.5; done' >/dev/null 2>&1`);
   }
   const isServed =
     "until [ -S /run/vmlet/router.sock ] && curl -sf http://127.0.0.1:10281/healthz; do sleep 0.05; done";
@@ -141,7 +141,7 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
         );
         await build("0.1.0-first");
         expect(await installer("router-install")).toMatchObject({ exitCode: 0 });
-        await guest(`timeout 120 sh -c '${isServed}'`);
+        await guest(`timeout 300 sh -c '${isServed}'`);
         expect(await flags()).toMatch(/ --container-runtime-endpoint=unix:\/\/\/run\/vmlet\/router\.sock$/);
         const before = await pids();
         expect(await installer("router-install")).toMatchObject({ exitCode: 0 });
@@ -156,7 +156,7 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
         const [routerPid, kubeletPid] = await pids();
         await build("0.1.0-second");
         expect(await installer("router-install")).toMatchObject({ exitCode: 0 });
-        await guest(`timeout 120 sh -c '${isServed}'`);
+        await guest(`timeout 300 sh -c '${isServed}'`);
         const now = await pids();
         expect(now[0]).not.toBe(routerPid);
         expect(now[1]).toBe(kubeletPid);
