@@ -49,7 +49,7 @@ function suites(): Suite[] {
     { name: "lint", argv: [bin("oxlint"), "--type-aware"], budgetSeconds: 20 },
     { name: "types", argv: [bin("tsc"), "-p", "."], budgetSeconds: 20 },
     { name: "dead code", argv: [bin("knip")], budgetSeconds: 20 },
-    vitest("unit", 240),
+    vitest("unit", 300),
     { name: "libvirtd up", argv: script("test/node/libvirtd.ts", "up"), budgetSeconds: 10 },
     vitest("integration", 1500),
     { name: "demo", argv: script("test/node/demo.ts"), budgetSeconds: 60 },
