@@ -134,15 +134,19 @@ export class LibvirtHypervisor implements Hypervisor, Disposable {
   async tune(machineId: MachineId, cpu: CpuPlan, signal: AbortSignal): Promise<void> {
     const params = schedulerParamsOf(cpu);
     await this.#change(machineId, procedures.setSchedulerParameters, { params, flags: AFFECT_LIVE }, {}, signal);
+    await this.pin(machineId, cpu, signal);
+    await namingField("linux.cpuset_mems", cpu.memoryNodes, async (nodes) => {
+      const change = { params: nodesetParamsOf(nodes), flags: AFFECT_LIVE };
+      await this.#change(machineId, procedures.setNumaParameters, change, {}, signal);
+    });
+  }
+
+  async pin(machineId: MachineId, cpu: Pick<CpuPlan, "count" | "cpuset">, signal: AbortSignal): Promise<void> {
     await namingField("linux.cpuset_cpus", cpu.cpuset, async (cpuset) => {
       const pin = { cpumap: cpumapOf(cpuset), flags: AFFECT_LIVE };
       await this.#change(machineId, procedures.pinEmulator, pin, {}, signal);
       for (let vcpu = 0; vcpu < cpu.count; vcpu += 1)
         await this.#change(machineId, procedures.pinVcpu, { vcpu, ...pin }, {}, signal);
-    });
-    await namingField("linux.cpuset_mems", cpu.memoryNodes, async (nodes) => {
-      const change = { params: nodesetParamsOf(nodes), flags: AFFECT_LIVE };
-      await this.#change(machineId, procedures.setNumaParameters, change, {}, signal);
     });
   }
 

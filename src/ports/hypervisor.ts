@@ -96,6 +96,11 @@ export interface Hypervisor {
    */
   tune(machineId: MachineId, cpu: CpuPlan, signal: AbortSignal): Promise<void>;
   /**
+   * The CPUs alone, of what `tune` does: for a machine that is not in the hypervisor's cgroup.
+   * @throws DOMAIN_NOT_FOUND; SPEC_INVALID for a set that the node has not.
+   */
+  pin(machineId: MachineId, cpu: Pick<CpuPlan, "count" | "cpuset">, signal: AbortSignal): Promise<void>;
+  /**
    * Ask the guest of a machine that is on to live with so much memory: not more than it was started with. Resolves when
    * it was asked; `sizes` tells how far it has come.
    * @throws DOMAIN_NOT_FOUND; HYPERVISOR_FAILED for a machine without a balloon.

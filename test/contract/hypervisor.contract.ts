@@ -73,13 +73,14 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       await hypervisor.undefine(machineId, limit());
     });
 
-    test.each(["startPaused", "resume", "tune", "setMemory"] as const)(
+    test.each(["startPaused", "resume", "tune", "pin", "setMemory"] as const)(
       "%s of an unknown machine is DOMAIN_NOT_FOUND",
       async (call) => {
         const calls = {
           startPaused: async () => hypervisor.startPaused(newMachineId(), limit()),
           resume: async () => hypervisor.resume(newMachineId(), limit()),
           tune: async () => hypervisor.tune(newMachineId(), { count: 1, shares: 2 }, limit()),
+          pin: async () => hypervisor.pin(newMachineId(), { count: 1, cpuset: "0" }, limit()),
           setMemory: async () => hypervisor.setMemory(newMachineId(), 64 << 20, limit()),
         };
         await expect(calls[call]()).rejects.toMatchObject({
@@ -131,6 +132,7 @@ export function hypervisorContract(subject: string, openBench: () => Promise<Hyp
       await expect(hypervisor.tune(off.machineId, { count: 1, shares: 300 }, limit())).rejects.toMatchObject(isOff);
       await expect(hypervisor.setMemory(off.machineId, 64 << 20, limit())).rejects.toMatchObject(isOff);
       const on = await started();
+      await hypervisor.pin(on.machineId, { count: on.cpu.count, cpuset: "0" }, limit());
       await hypervisor.setMemory(on.machineId, on.memoryBytes, limit());
       expect((await hypervisor.sizes([on.machineId], limit())).get(on.machineId)?.memoryBytes).toBe(on.memoryBytes);
     });

@@ -30,6 +30,7 @@ interface FakeDomain {
   manners: GuestManners;
   isStuck: boolean;
   tuned?: CpuPlan;
+  pinned?: string;
   /** What the balloon leaves it, while it is on. */
   memoryBytes?: number;
   guestMemory?: GuestMemory;
@@ -96,6 +97,13 @@ export class FakeHypervisor implements Hypervisor {
   async tune(machineId: MachineId, cpu: CpuPlan, signal: AbortSignal): Promise<void> {
     return this.#serve("tune", machineId, signal, () => {
       this.#running(machineId, "tune").tuned = cpu;
+    });
+  }
+
+  async pin(machineId: MachineId, { cpuset }: Pick<CpuPlan, "cpuset">, signal: AbortSignal): Promise<void> {
+    return this.#serve("pin", machineId, signal, () => {
+      const domain = this.#running(machineId, "pin");
+      if (cpuset !== undefined) domain.pinned = cpuset;
     });
   }
 
@@ -188,6 +196,11 @@ export class FakeHypervisor implements Hypervisor {
   /** What `tune` was last told. */
   tunedTo(machineId: MachineId): CpuPlan | undefined {
     return this.#domainOf(machineId).tuned;
+  }
+
+  /** The CPUs that `pin` was last told. */
+  pinnedTo(machineId: MachineId): string | undefined {
+    return this.#domainOf(machineId).pinned;
   }
 
   /** What the guest has by now; undefined when it is off. */
