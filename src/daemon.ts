@@ -19,6 +19,7 @@ import type { PullProgress } from "./images/progress.ts";
 import { openImageStore } from "./images/store.ts";
 import { cgroupDriverOf, createCgroupLookup, MACHINED_PATH, SYSTEMD_PATH } from "./kernel/cgroups.ts";
 import { createHostFiles } from "./kernel/host-files.ts";
+import { createMachineCgroups } from "./kernel/machine-cgroup.ts";
 import { createMeter } from "./kernel/meter.ts";
 import { createNetns } from "./kernel/netns.ts";
 import { createWiring } from "./kernel/wiring.ts";
@@ -67,6 +68,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
   const kernelOptions = { ...config.kernel, dhcpFolderPath: join(runFolderPath, "dhcp") };
   const wiring = createWiring(kernelOptions, { run, log: log.child("wiring") });
   const meter = createMeter(kernelOptions, { clock, run, pidOf: async (machine) => await hypervisor.pidOf(machine) });
+  const cgroupOptions = { cgroupFolderPath: join(runFolderPath, "cgroups") };
   const consoleLogs = parts.use(createConsoleLogs(config.console, { clock, log: log.child("console") }));
 
   const streaming = parts.use(
@@ -83,6 +85,7 @@ export async function startDaemon(config: Config, log: Logger, signal: AbortSign
     hypervisor,
     images,
     log: log.child("engine"),
+    machineCgroups: createMachineCgroups(cgroupOptions, { log: log.child("cgroups") }),
     meter,
     netns: createNetns({ run }),
     network,

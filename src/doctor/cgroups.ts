@@ -1,4 +1,4 @@
-// Which cgroups there are, and whether QEMU can be born in its pod's.
+// Which cgroups there are, and how QEMU comes into its pod's.
 
 import type { Config } from "../config/schema.ts";
 import { cgroupDriverOf, MACHINED_PATH, SYSTEMD_PATH } from "../kernel/cgroups.ts";
@@ -14,13 +14,7 @@ export async function checkCgroups(node: Node, { cgroupDriver }: Pick<Config, "c
   const what = `version ${hasV2 ? 2 : 1}, driver ${cgroupDriverOf(cgroupDriver, { hasSystemd })}`;
   const pods = `${ROOT}${hasV2 ? "" : "/memory"}/kubepods`;
   if ((await has(pods)) && !(await has(`${pods}.slice`)))
-    return [
-      warning(
-        "cgroups",
-        `${what}; the kubelet's own driver is cgroupfs, whose groups libvirt cannot be told: QEMU is not in its pod's`,
-        "cgroupDriver: systemd in the kubelet's configuration, and SystemdCgroup = true in containerd's",
-      ),
-    ];
+    return [ok("cgroups", `${what}; the kubelet's own driver is cgroupfs: each QEMU is moved into its pod's group`)];
   if (hasSystemd && !(await has(MACHINED_PATH)))
     return [
       warning(

@@ -47,7 +47,7 @@ function endOf({ meter }: Parts, sighting: MachineSighting | undefined): Ended {
 }
 
 async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Promise<void> {
-  const { pods, consoleLogs, wiring, seed, store, clock, log } = parts;
+  const { pods, consoleLogs, machineCgroups, wiring, seed, store, clock, log } = parts;
   const { machineId, podId } = record.facts;
   const pod = pods.findPod(podId);
   const finishedAtMs = clock.nowMs();
@@ -60,6 +60,7 @@ async function settleExit(parts: Parts, record: MachineRecord, ended: Ended): Pr
     const { netnsPath } = pod.facts;
     await wiring.unwire({ podId, netnsPath }, undoSignal(UNDO_LIMIT_MS));
   }
+  await machineCgroups.leave(machineId, undoSignal(UNDO_LIMIT_MS));
   const workloadExitCode = await seed.readInitReport(store.pathsOf(podId, machineId).initReportPath);
   const exit = { finishedAtMs, ...verdictOn(record, ended, workloadExitCode) };
   pods.setCondition(machineId, undefined);

@@ -10,6 +10,7 @@ import type { HostFiles } from "../ports/host-files.ts";
 import type { Hypervisor } from "../ports/hypervisor.ts";
 import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
+import type { MachineCgroups } from "../ports/machine-cgroups.ts";
 import type { Meter } from "../ports/meter.ts";
 import type { Netns } from "../ports/netns.ts";
 import type { Network } from "../ports/network.ts";
@@ -30,6 +31,7 @@ export interface Ports {
   readonly hypervisor: Hypervisor;
   readonly images: ImageStore;
   readonly log: Logger;
+  readonly machineCgroups: MachineCgroups;
   readonly meter: Meter;
   readonly netns: Netns;
   readonly network: Network;

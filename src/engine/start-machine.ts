@@ -7,6 +7,7 @@ import { tapNameOf } from "../model/machine-plan.ts";
 import type { MachineRecord, PodRecord } from "../ports/pod-store.ts";
 import { consoleLogRequestOf } from "./follow-console.ts";
 import { type Parts, UNDO_LIMIT_MS } from "./parts.ts";
+import { placeMachine } from "./place-machine.ts";
 import { planMachine } from "./plan-machine.ts";
 import { resourcesInForce } from "./update-machine.ts";
 import { wireRequestOf } from "./wire-machine.ts";
@@ -63,8 +64,10 @@ export async function resumeStart(parts: Parts, machineId: MachineId, signal: Ab
     await undoStart(parts, pod, machineId, "the daemon ended before the start was complete");
     return;
   }
+  const isUnstarted = sighting.condition.paused === "start";
+  if (isUnstarted) await placeMachine(parts, pod, machine, signal);
   await connect(parts, pod, machine, signal);
-  if (sighting.condition.paused === "start") await hypervisor.resume(machineId, signal);
+  if (isUnstarted) await hypervisor.resume(machineId, signal);
   await pods.moveMachine(machineId, { type: "started", nowMs: clock.nowMs() });
 }
 
@@ -78,6 +81,7 @@ const coldBoot: Launch = async (parts, pod, machine, signal) => {
   const now = { ...facts, spec: { ...facts.spec, resources: resourcesInForce(machine) } };
   await hypervisor.define(planMachine(parts, pod, now, { path, format: image.format }), signal);
   await hypervisor.startPaused(machineId, signal);
+  await placeMachine(parts, pod, machine, signal);
   await connect(parts, pod, machine, signal);
   await hypervisor.resume(machineId, signal);
 };
@@ -95,11 +99,12 @@ export async function connect(
 }
 
 async function undoStart(parts: Parts, pod: PodRecord, machineId: MachineId, reason: unknown): Promise<void> {
-  const { pods, hypervisor, wiring, consoleLogs, log, observer } = parts;
+  const { pods, hypervisor, machineCgroups, wiring, consoleLogs, log, observer } = parts;
   const { podId, netnsPath } = pod.facts;
   try {
     await hypervisor.destroy(machineId, undoSignal(UNDO_LIMIT_MS));
     await wiring.unwire({ podId, netnsPath }, undoSignal(UNDO_LIMIT_MS));
+    await machineCgroups.leave(machineId, undoSignal(UNDO_LIMIT_MS));
     await consoleLogs.finish(machineId, undoSignal(UNDO_LIMIT_MS));
     await pods.moveMachine(machineId, { type: "start-undone" });
   } catch (undoError) {

@@ -82,7 +82,7 @@ async function remake(
 }
 
 async function resize(parts: Parts, machine: MachineRecord, wanted: Resources, signal: AbortSignal): Promise<void> {
-  const { pods, hypervisor, options } = parts;
+  const { pods, hypervisor, machineCgroups, options } = parts;
   const { machineId, podId } = machine.facts;
   const { overhead } = pods.pod(podId).facts.spec;
   const sizeWith = (resources: Resources) => sizeMachine({ resources, overhead, field: FIELD }, options);
@@ -92,8 +92,12 @@ async function resize(parts: Parts, machine: MachineRecord, wanted: Resources, s
   if (has === undefined) throw refused(machine, IS_OFF);
   if (cpu.quotaUs !== undefined && cpu.count > has.vcpus)
     throw refused(machine, `it has ${has.vcpus} vCPUs, and the new limit is of use to ${cpu.count} only`, "cpu_quota");
-  const tune = async (to: CpuPlan, within: AbortSignal): Promise<void> =>
-    await hypervisor.tune(machineId, { ...to, count: has.vcpus }, within);
+  const tune = async (to: CpuPlan, within: AbortSignal): Promise<void> => {
+    const { count: _, ...limits } = to;
+    // In a group of ours: the hypervisor's own, which it may have lost from sight, limits nobody.
+    const isOurs = await machineCgroups.tune(machineId, limits, within);
+    await hypervisor[isOurs ? "pin" : "tune"](machineId, { ...limits, count: has.vcpus }, within);
+  };
   await using undo = new AsyncDisposableStack();
   // First what is refused most.
   if (wanted.memoryLimitBytes !== before.memoryLimitBytes && memoryBytes !== has.memoryBytes) {

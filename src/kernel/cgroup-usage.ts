@@ -40,23 +40,18 @@ export function cgroupMountsOf(mounts: string): CgroupMounts {
   return found;
 }
 
+/** Ours of one machine, in its pod's. */
+export const MACHINE_CGROUP = "vmlet-machine";
 /** libvirt's cgroup of one domain; its threads may be in others below. */
-const OWN_CGROUP = /^(?:\.?.*\.libvirt-qemu|machine-qemu.*\.scope)$/;
+const LIBVIRT_CGROUP = /^(?:\.?.*\.libvirt-qemu|machine-qemu.*\.scope)$/;
 
 /**
  * The folders of the cgroup that is this QEMU's alone.
  * @param ownCgroups Content of `/proc/<pid>/cgroup`: lines such as `4:memory:/machine/qemu-1-vm.libvirt-qemu`.
  */
 export function ownCgroupFolders(ownCgroups: string, mounts: CgroupMounts): CgroupFolders {
-  const paths = new Map<string, string>();
-  for (const line of ownCgroups.split("\n")) {
-    const [, controllers = "", path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
-    const parts = path.split("/");
-    const own = parts.findIndex((part) => OWN_CGROUP.test(part));
-    if (own < 0) continue; // shared with others: their figures are not this machine's
-    for (const name of controllers === "" ? ["v2"] : controllers.split(","))
-      paths.set(name, parts.slice(0, own + 1).join("/"));
-  }
+  // Shared with others: their figures are not this machine's.
+  const paths = pathsUpTo((name) => name === MACHINE_CGROUP || LIBVIRT_CGROUP.test(name), ownCgroups);
   const folder = (controller: string): { readonly path: string; readonly version: 1 | 2 } | undefined => {
     for (const [name, version] of [[controller, 1] as const, ["v2", 2] as const]) {
       const [mount, path] = [mounts.get(name), paths.get(name)];
@@ -67,6 +62,30 @@ export function ownCgroupFolders(ownCgroups: string, mounts: CgroupMounts): Cgro
   // Where v1 counts a controller's things v2 has the cgroup all the same, and counts its CPU time.
   const [cpu, memory, v2] = [folder("cpuacct"), folder("memory"), folder("v2")];
   return { ...(cpu && { cpu }), ...(memory && { memory }), ...(v2 && { pressurePath: v2.path }) };
+}
+
+/** The folders of the cgroups in which libvirt began a QEMU and in which that is still. */
+export function libvirtCgroupFolders(ownCgroups: string, mounts: CgroupMounts): string[] {
+  const paths = pathsUpTo((name) => LIBVIRT_CGROUP.test(name), ownCgroups);
+  const folders = [...paths].flatMap(([name, path]) => {
+    const mount = mounts.get(name);
+    return mount === undefined ? [] : [join(mount, path)];
+  });
+  return [...new Set(folders)];
+}
+
+/** Of each hierarchy in whose path such a name is, the path as far as that. */
+function pathsUpTo(isWanted: (name: string) => boolean, ownCgroups: string): Map<string, string> {
+  const paths = new Map<string, string>();
+  for (const line of ownCgroups.split("\n")) {
+    const [, controllers = "", path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    const parts = path.split("/");
+    const own = parts.findIndex(isWanted);
+    if (own < 0) continue;
+    for (const name of controllers === "" ? ["v2"] : controllers.split(","))
+      paths.set(name, parts.slice(0, own + 1).join("/"));
+  }
+  return paths;
 }
 
 /** What is not there is left out. */

@@ -59,7 +59,8 @@ function guestMemoryBytes({ resources, overhead, field = FIELD }: SizingRequest,
 /** For people: whole MiB, rounded down. */
 export const mib = (bytes: number): string => `${Math.floor(bytes / MIB)}Mi`;
 
-function cpuPlanOf({ resources, field = FIELD }: SizingRequest): CpuPlan {
+/** @throws SPEC_INVALID naming the field. */
+export function cpuPlanOf({ resources, field = FIELD }: Pick<SizingRequest, "resources" | "field">): CpuPlan {
   const { cpuPeriodUs, cpuQuotaUs, cpuShares, cpusetCpus = "", cpusetMems = "" } = resources;
   const isLimited = cpuQuotaUs !== undefined && cpuQuotaUs > 0;
   const periodUs = cpuPeriodUs ?? DEFAULT_PERIOD_US;
@@ -129,9 +130,15 @@ export function cgroupPathOf(cgroupParent: string): string | undefined {
 export function partitionOf(cgroupParent: string, { hasMachined, exists }: CgroupFacts): string | undefined {
   const path = cgroupPathOf(cgroupParent);
   const slices = cgroupParent.split("/").filter((part) => part !== "");
-  if (path === undefined || !isSystemds(slices)) return undefined; // cgroupfs-style parents cannot be said to libvirt
+  if (path === undefined || !isSystemds(slices)) return undefined; // see cgroupPathToMoveInto
   if (hasMachined) return `/${(slices.at(-1) ?? "").replace(/\.slice$/, "").replaceAll("-", "/")}`;
   return exists(path) ? path : undefined;
+}
+
+/** The pod's cgroup where libvirt cannot be told of it, as cgroupfs's names have no dots: its QEMU is moved there by us. */
+export function cgroupPathToMoveInto(cgroupParent: string): string | undefined {
+  const isSlice = isSystemds(cgroupParent.split("/").filter((part) => part !== ""));
+  return isSlice ? undefined : cgroupPathOf(cgroupParent);
 }
 
 const isSystemds = (parts: readonly string[]): boolean => parts.every((part) => part.endsWith(".slice"));

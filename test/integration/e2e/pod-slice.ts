@@ -1,4 +1,4 @@
-// A pod's cgroup as the kubelet makes it, in every hierarchy that libvirt uses.
+// A pod's cgroup as the kubelet makes it, in every hierarchy.
 
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
@@ -12,29 +12,47 @@ export interface PodSlice extends AsyncDisposable {
   readonly path: string;
   /** In how many hierarchies it is. */
   readonly count: number;
+  /** Its folder in each. */
+  readonly folders: readonly string[];
 }
 
 /** Disposing rejects when somebody is in it still. */
 export async function makePodSlice(owner: string): Promise<PodSlice> {
   const slices = [`${owner}.slice`, `${owner}-burstable.slice`, `${owner}-burstable-pod1.slice`];
   const roots = cgroupRoots(await readFile("/proc/self/mounts", "utf8"));
+  return await makeGroups(roots, { groups: slices, name: slices.at(-1) ?? "" });
+}
+
+/** The same of a kubelet whose driver is cgroupfs. */
+export async function makePodGroup(owner: string): Promise<PodSlice> {
+  const groups = [owner, "burstable", "pod1"];
+  const mounts = (await readFile("/proc/self/mounts", "utf8")).split("\n").map((line) => line.split(" "));
+  const roots = mounts.flatMap(([, path = "", type = ""]) => (/^cgroup2?$/.test(type) ? [path] : []));
+  return await makeGroups(roots, { groups, name: `/${groups.join("/")}` });
+}
+
+async function makeGroups(
+  roots: readonly string[],
+  { groups, name }: { readonly groups: readonly string[]; readonly name: string },
+): Promise<PodSlice> {
   await using undo = new AsyncDisposableStack();
   for (const root of roots) {
-    for (let depth = 1; depth <= slices.length; depth += 1) {
-      const path = join(root, ...slices.slice(0, depth));
+    for (let depth = 1; depth <= groups.length; depth += 1) {
+      const path = join(root, ...groups.slice(0, depth));
       await mkdir(path, { recursive: true }); // a try that failed may have left it
       undo.defer(async () => await rmdir(path));
       // As the kubelet does: a v1 cpuset is empty, and takes nobody, until it is told its CPUs and memory nodes.
       if (!existsSync(join(path, "cpuset.mems")) || root.endsWith("unified")) continue;
-      for (const name of ["cpuset.cpus", "cpuset.mems"])
-        await writeFile(join(path, name), await readFile(join(path, "..", name)));
+      for (const file of ["cpuset.cpus", "cpuset.mems"])
+        await writeFile(join(path, file), await readFile(join(path, "..", file)));
     }
   }
   const made = undo.move();
   return {
-    name: slices.at(-1) ?? "",
-    path: `/${slices.join("/")}`,
+    name,
+    path: `/${groups.join("/")}`,
     count: roots.length,
+    folders: roots.map((root) => join(root, ...groups)),
     [Symbol.asyncDispose]: async () => await made.disposeAsync(),
   };
 }

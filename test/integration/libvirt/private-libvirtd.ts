@@ -18,9 +18,9 @@ auth_unix_rw = "none"
 const QEMU_CONFIG = `
 stdio_handler = "file"
 security_driver = "none"
-cgroup_controllers = []
 remember_owner = 0
 `;
+const NO_CGROUPS = "cgroup_controllers = []\n";
 
 export class PrivateLibvirtd implements AsyncDisposable {
   readonly folderPath: string;
@@ -32,7 +32,8 @@ export class PrivateLibvirtd implements AsyncDisposable {
     this.#holder = holder;
   }
 
-  static async start(): Promise<PrivateLibvirtd> {
+  /** @param hasCgroups It makes groups for its domains, beside those of the machine's own. */
+  static async start({ hasCgroups = false }: { hasCgroups?: boolean } = {}): Promise<PrivateLibvirtd> {
     await letQemuReachKvm();
     const folderPath = await mkdtemp(join(tmpdir(), "vmlet-libvirtd-"));
     await chmod(folderPath, 0o755); // QEMU runs as libvirt-qemu
@@ -41,7 +42,7 @@ export class PrivateLibvirtd implements AsyncDisposable {
     // Its settings, and none of the domains and networks that the machine's own libvirtd has.
     await rm(join(folderPath, "etc/qemu"), { recursive: true, force: true });
     await writeFile(join(folderPath, "etc/libvirtd.conf"), CONFIG);
-    await writeFile(join(folderPath, "etc/qemu.conf"), QEMU_CONFIG);
+    await writeFile(join(folderPath, "etc/qemu.conf"), hasCgroups ? QEMU_CONFIG : QEMU_CONFIG + NO_CGROUPS);
     const binds = Object.entries({
       run: "/run/libvirt",
       lib: "/var/lib/libvirt",

@@ -189,14 +189,15 @@ describe("room and cgroups", () => {
     ["2", "", { "/sys/fs/cgroup/cgroup.controllers": { mode: 0o444, gid: 0 } }],
     ["1", "/memory", {}],
   ])(
-    "pods in groups of cgroupfs, version %s, are a warning; a switch to systemd's leaves the old ones",
+    "pods in groups of cgroupfs, version %s, are told of; a switch to systemd's leaves the old ones",
     async (_version, at, files) => {
       const folder = { mode: 0o755, gid: 0 };
       const stats = { ...files, [`/sys/fs/cgroup${at}/kubepods`]: folder };
       const [finding] = await checkCgroups(nodeWith({ stats }), config);
-      expect(finding).toMatchObject({ level: "warning", remedy: expect.stringContaining("SystemdCgroup") });
+      expect(finding).toMatchObject({ level: "ok", what: expect.stringContaining("is moved into its pod's group") });
       const switched = { ...stats, [`/sys/fs/cgroup${at}/kubepods.slice`]: folder };
-      expect(levelsOf(await checkCgroups(nodeWith({ stats: switched }), config))).toEqual(["cgroups ok"]);
+      const [without] = await checkCgroups(nodeWith({ stats: switched }), config);
+      expect(without).toMatchObject({ level: "ok", what: expect.not.stringContaining("moved") });
     },
   );
 });

@@ -28,6 +28,21 @@ test("shares and quota change at once, what is not named stays, and all of it ou
   expect(resourcesInForce(again.engine.pods.machine(machineId))).toEqual(wanted);
 });
 
+test("a machine in a group of ours gets its limits there, and its vCPUs' CPUs from the hypervisor", async () => {
+  const world = new World();
+  await world.images.pull(IMAGE, soon());
+  const { engine } = await world.start();
+  const podId = await engine.runPod(podSpec({ cgroupParent: "/kubepods/burstable/pod1" }), soon());
+  const machineId = await engine.createMachine(podId, machineSpec({ resources: AT_FIRST }), soon());
+  await engine.startMachine(machineId, soon());
+  const cpu = { shares: 1024, periodUs: 100_000, quotaUs: 150_000 };
+  expect(world.machineCgroups.placed.get(machineId)).toMatchObject({ cgroupPath: "/kubepods/burstable/pod1", cpu });
+  await engine.updateMachine(machineId, { cpuShares: 512, cpusetCpus: "0" }, soon());
+  expect(world.machineCgroups.placed.get(machineId)?.cpu).toEqual({ ...cpu, shares: 512, cpuset: "0" });
+  expect(world.hypervisor.pinnedTo(machineId)).toBe("0");
+  expect(world.hypervisor.tunedTo(machineId)).toBeUndefined();
+});
+
 test("the same again asks nothing of libvirt", async () => {
   const { world, machineId, update } = await running();
   await update({ cpuShares: 1024, memoryLimitBytes: 1 << 30 });

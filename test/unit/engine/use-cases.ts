@@ -21,9 +21,12 @@ export interface Step {
 
 const MOUNTS = [{ containerPath: "/etc/hosts", hostPath: "/var/lib/kubelet/hosts", isReadOnly: true }];
 
+/** A cgroup into which machines are moved. */
+const POD = podSpec({ cgroupParent: "/kubepods/burstable/poduid-1" });
+
 const runPod: Step = {
   useCase: "runPod",
-  act: async (life, signal) => void (life.podId = await life.living.engine.runPod(podSpec(), signal)),
+  act: async (life, signal) => void (life.podId = await life.living.engine.runPod(POD, signal)),
 };
 const create = (attempt: number): Step => ({
   useCase: "createMachine",

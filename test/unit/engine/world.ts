@@ -6,6 +6,7 @@ import type { MachineSpec } from "../../../src/model/machine.ts";
 import type { PodSpec } from "../../../src/model/pod.ts";
 import { FakeHypervisor } from "../../fakes/hypervisor.ts";
 import { FakeImageStore } from "../../fakes/image-store.ts";
+import { FakeMachineCgroups } from "../../fakes/machine-cgroups.ts";
 import { FakeMeter } from "../../fakes/meter.ts";
 import { FakeNetns } from "../../fakes/netns.ts";
 import { FakeNetwork } from "../../fakes/network.ts";
@@ -47,6 +48,7 @@ export class World {
   readonly guests = new FakeGuests();
   readonly hypervisor = new FakeHypervisor();
   readonly images = new FakeImageStore();
+  readonly machineCgroups = new FakeMachineCgroups();
   readonly meter = new FakeMeter();
   readonly netns = new FakeNetns();
   readonly network = new FakeNetwork();
@@ -81,6 +83,7 @@ export class World {
       hypervisor: this.#watched("hypervisor", this.hypervisor),
       images: this.#watched("images", this.images),
       log: silentLog,
+      machineCgroups: this.#watched("machineCgroups", this.machineCgroups),
       meter: this.meter,
       netns: this.#watched("netns", this.netns),
       network: this.#watched("network", this.network),
@@ -99,6 +102,7 @@ export class World {
     this.hypervisor.rebootNode();
     this.netns.existing.clear();
     this.wiring.wired.clear();
+    this.machineCgroups.placed.clear();
   }
 
   /** Everything that a pod or a machine takes and must give back. */
@@ -110,6 +114,7 @@ export class World {
       netns: [...this.netns.existing],
       attached: [...this.network.attached.keys()],
       wired: [...this.wiring.wired.keys()],
+      placed: [...this.machineCgroups.placed.keys()],
       followed: [...this.consoleLogs.followed.keys()],
       domains: (await this.hypervisor.list(soon())).map(({ condition }) => condition.is),
       held: this.images.heldBy(),
@@ -132,10 +137,12 @@ export class World {
       netns: [...this.netns.existing],
       attached: [...this.network.attached],
       wired: [...this.wiring.wired],
+      placed: [...this.machineCgroups.placed].map(([id, { cgroupPath, cpu }]) => ({ id, cgroupPath, cpu })),
       followed: [...this.consoleLogs.followed],
       domains: (await this.hypervisor.list(soon())).map(({ machineId, condition }) => ({
         plan: this.hypervisor.planOf(machineId),
         tuned: this.hypervisor.tunedTo(machineId),
+        pinned: this.hypervisor.pinnedTo(machineId),
         memoryBytes: this.hypervisor.memoryOf(machineId),
         condition,
       })),
@@ -154,6 +161,7 @@ export class World {
 /** Calls that are synchronous or never throw by their contract. */
 const NEVER_FAIL = new Set([
   "hypervisor.listen",
+  "hypervisor.pidOf",
   "images.find",
   "images.list",
   "images.pulls",

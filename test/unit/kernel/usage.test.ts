@@ -4,7 +4,12 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { cgroupMountsOf, ownCgroupFolders, readCgroupUsage } from "../../../src/kernel/cgroup-usage.ts";
+import {
+  cgroupMountsOf,
+  libvirtCgroupFolders,
+  ownCgroupFolders,
+  readCgroupUsage,
+} from "../../../src/kernel/cgroup-usage.ts";
 import { interfacesIn } from "../../../src/kernel/net-counters.ts";
 import { processUsageOf, readProcessUsage } from "../../../src/kernel/process-usage.ts";
 
@@ -48,6 +53,18 @@ describe("a cgroup", () => {
       await writeFile(join(root, path), content);
     }
   };
+
+  test("may be one of ours, in the pod's, and libvirt's no more", () => {
+    const mounts = cgroupMountsOf("cgroup /c/memory cgroup rw,memory 0 0\ncgroup2 /c/unified cgroup2 rw 0 0\n");
+    const pod = "/kubepods/burstable/pod1";
+    const moved = `4:memory:${pod}/vmlet-machine\n0::/machine/qemu-1-web.libvirt-qemu/emulator\n`;
+    expect(ownCgroupFolders(moved, mounts)).toMatchObject({
+      memory: { path: `/c/memory${pod}/vmlet-machine`, version: 1 },
+      cpu: { path: "/c/unified/machine/qemu-1-web.libvirt-qemu", version: 2 },
+    });
+    expect(libvirtCgroupFolders(moved, mounts)).toEqual(["/c/unified/machine/qemu-1-web.libvirt-qemu"]);
+    expect(ownCgroupFolders(`4:memory:${pod}/vmlet\n`, mounts)).toEqual({});
+  });
 
   test("of version 2 is that of libvirt's scope, whatever its threads are in, with its pressure", async () => {
     const scope = "kubepods.slice/machine-qemu\\x2d1\\x2dweb.scope";
