@@ -20,6 +20,9 @@ const noteSchema = z.object({
 });
 type Note = z.infer<typeof noteSchema>;
 
+/** Of v1: the hierarchy that says which devices may be opened counts and limits nothing, and libvirt's list is the shorter one. */
+const DEVICES_FILE = "devices.list";
+
 export interface MachineCgroupOptions {
   /** A file per machine that we put into its pod's cgroup; must not survive a reboot. */
   readonly cgroupFolderPath: string;
@@ -43,6 +46,7 @@ export function createMachineCgroups(
     const note: Note = { cgroupPath, bornInPaths };
     await writeFileAtomically(notePathOf(machineId), JSON.stringify(note));
     for (const folder of folders) {
+      if (await has(join(folder, DEVICES_FILE))) continue;
       await passControllersOn(folder);
       const own = await ownCgroup(folder, MACHINE_CGROUP);
       // A group with other limits is still the pod's.

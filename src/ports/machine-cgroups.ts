@@ -21,7 +21,7 @@ export interface PlaceRequest {
 export interface MachineCgroups {
   /**
    * The process, all its threads and what the hypervisor started for it come into a group of their own in the pod's, with
-   * these limits. There already: only the limits. What the node will not have is told in the log: a machine runs in any group.
+   * these limits. There already: only the limits. Which devices it may open stays as it is where the node can tell that apart. What the node will not have is told in the log: a machine runs in any group.
    */
   place(request: PlaceRequest, signal: AbortSignal): Promise<void>;
   /**

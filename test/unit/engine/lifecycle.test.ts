@@ -27,6 +27,21 @@ test("a guest that powers itself off is exited with 0", async () => {
   expect(await exited(at)).toMatchObject({ exitCode: 0, reason: "Completed" });
 });
 
+test("a machine that is moved into its pod's cgroup is there before its guest runs, and not any more when it has ended", async () => {
+  const { world, engine } = await running();
+  const podId = await engine.runPod(podSpec({ uid: "uid-2", name: "moved", cgroupParent: "/kubepods/pod2" }), soon());
+  const machineId = await engine.createMachine(podId, machineSpec(), soon());
+  world.mishaps.plan(new Map());
+  await engine.startMachine(machineId, soon());
+  const steps = ["hypervisor.startPaused", "machineCgroups.place", "hypervisor.resume"];
+  expect(world.mishaps.calls.filter((call) => steps.includes(call))).toEqual(steps);
+  const pid = await world.hypervisor.pidOf({ machineId });
+  expect([...world.machineCgroups.placed.values()]).toMatchObject([{ machineId, pid, cgroupPath: "/kubepods/pod2" }]);
+  world.hypervisor.end(machineId, "crashed");
+  await exited({ engine, machineId });
+  expect([...world.machineCgroups.placed]).toEqual([]);
+});
+
 test("a machine destroyed from outside is exited with 137", async () => {
   const at = await running();
   at.world.hypervisor.end(at.machineId, "destroyed");

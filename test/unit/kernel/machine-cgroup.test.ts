@@ -20,6 +20,7 @@ const V1_FILES = {
   cpu: { "cpu.shares": "1024", "cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000" },
   cpuset: { "cpuset.cpus": "\n", "cpuset.mems": "\n" },
   memory: { "memory.usage_in_bytes": "0" },
+  devices: { "devices.list": "a *:* rwm" },
 };
 const V2_FILES = { "cpu.weight": "100", "cpu.max": "max 100000", "cpuset.cpus": "\n", "cpuset.mems": "\n" };
 
@@ -87,6 +88,12 @@ test("the process comes into a group of its own in every hierarchy, on the CPUs 
   for (const name of Object.keys(V1)) expect(toldIn(name, "cgroup.procs")).toBe(`${PID}`);
   expect(toldIn("cpuset", "cpuset.cpus")).toBe("1");
   expect(toldIn("cpuset", "cpuset.mems")).toBe("0-3\n");
+});
+
+test("libvirt's list of the devices that QEMU may open stays in force", async () => {
+  await place(hierarchies({ ...V1, devices: 1 }), {});
+  expect(existsSync(join(folder, "devices", POD, "vmlet-machine/cgroup.procs"))).toBe(false);
+  expect(toldIn("memory", "cgroup.procs")).toBe(`${PID}`);
 });
 
 test("v2 is told weights as the kubelet reckons them, and hands its controllers on", async () => {
