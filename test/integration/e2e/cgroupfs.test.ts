@@ -1,7 +1,7 @@
 // A kubelet whose driver is cgroupfs names cgroups that libvirt cannot be told of: QEMU is moved there before its guest runs.
 
-import { existsSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { existsSync, readlinkSync } from "node:fs";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { LinuxContainerResources } from "../../../src/gen/runtime.ts";
@@ -131,3 +131,28 @@ test("a libvirtd that was restarted, and a daemon, have not lost it: limits, fig
   expect(await groupsLeft()).toEqual([]);
   expect(await node.leftovers(suite)).toEqual([]);
 });
+
+/** The kernel's log has the pids of the machine; the number is that of its first pid namespace. */
+const hasMachinesPids = readlinkSync("/proc/self/ns/pid") === "pid:[4026531836]";
+
+test.skipIf(!hasMachinesPids)(
+  hasMachinesPids
+    ? "a machine that the pod's own limit ends is OOMKilled"
+    : "a pod's own limit (skipped: pids are of a namespace)",
+  { timeout: 2 * BOOT_LIMIT_MS },
+  async () => {
+    const files = group.folders.flatMap((folder) =>
+      ["memory.limit_in_bytes", "memory.max"].map((name) => join(folder, name)).filter(existsSync),
+    );
+    const limit = async (bytes: string): Promise<void> => {
+      for (const file of files) await writeFile(file, bytes);
+    };
+    await using undo = new AsyncDisposableStack();
+    undo.defer(async () => await limit("-1").catch(async () => await limit("max")));
+    await limit(`${40 << 20}`);
+    const pod = await startPod("kept-short");
+    expect(await pod.exited(suite)).toMatchObject({ exitCode: 137, reason: "OOMKilled" });
+    await pod.remove(suite);
+    expect(await groupsLeft()).toEqual([]);
+  },
+);

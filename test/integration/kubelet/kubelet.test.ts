@@ -11,6 +11,7 @@ import { type Kubelet, NODE_NAME, startKubelet } from "../../node/kubelet.ts";
 import { REPO_PATH } from "../../node/layout.ts";
 import { poll } from "../../node/poll.ts";
 import { startTestNode, type TestNode } from "../../node/test-node.ts";
+import { qemuPid } from "../e2e/qemu-process.ts";
 import { BOOT_LIMIT_MS } from "../e2e/vm-pod.ts";
 import { KubeletApi, type KubeletPod } from "./kubelet-api.ts";
 
@@ -113,6 +114,15 @@ describe.skipIf(why !== undefined)(`behind a kubelet${why ? ` (${why})` : ""}`, 
       ],
       initContainerStatuses: [{ ready: true, restartCount: 0, state: { terminated: { exitCode: 0 } } }],
     });
+  });
+
+  test("its machine is in the cgroup that the kubelet made for the pod, and counted there", async () => {
+    const pod = await until("a pod", (found) => found !== undefined);
+    const containerId = pod?.status.containerStatuses?.[0]?.containerID?.replace("vmlet://", "") ?? "";
+    const cgroups = (await readFile(`/proc/${await qemuPid(containerId)}/cgroup`, "utf8")).split("\n");
+    expect(cgroups).toContainEqual(
+      expect.stringMatching(/^\d+:(memory)?:\/.*\/kubepods\/burstable\/pod[0-9a-f-]+\/vmlet-machine$/),
+    );
   });
 
   test("logs are those of the console", async () => {
