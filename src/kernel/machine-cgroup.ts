@@ -70,9 +70,9 @@ export function createMachineCgroups(
       signal.throwIfAborted();
       const note = noteOf(machineId);
       if (note === undefined) return false;
-      for (const folder of await podFolders(join(note.cgroupPath, MACHINE_CGROUP), mountsPath))
-        await writeCpuLimits(folder, cpu);
-      return true;
+      const folders = (await podFolders(join(note.cgroupPath, MACHINE_CGROUP), mountsPath)).filter(isInhabited);
+      for (const folder of folders) await writeCpuLimits(folder, cpu);
+      return folders.length > 0; // or it could not be moved, and libvirt's limits hold
     },
 
     async leave(machineId, signal) {
@@ -95,6 +95,8 @@ function parsed(text: string | undefined): Note | undefined {
     return undefined;
   }
 }
+
+const isInhabited = (folder: string): boolean => (readOr(join(folder, "cgroup.procs")) ?? "").trim() !== "";
 
 async function membersOf(folders: readonly string[]): Promise<Set<number>> {
   const pids = new Set<number>();

@@ -116,6 +116,14 @@ test("a pod whose cgroup is not there is told of, and its machine left where it 
   expect(await world.cgroups.tune(MACHINE, {}, soon())).toBe(false);
 });
 
+test("a machine that could not be moved has the limits that libvirt gives it", async () => {
+  const world = hierarchies(V1);
+  for (const name of Object.keys(V1)) mkdirSync(join(folder, name, POD, "vmlet-machine/cgroup.procs")); // takes nobody
+  await place(world, {});
+  expect(log.lines).toMatchObject([{ level: "warn", message: "QEMU is not in its pod's cgroup" }]);
+  expect(await world.cgroups.tune(MACHINE, { shares: 2 }, soon())).toBe(false);
+});
+
 test("its end is that of the group, and of those in which libvirt began it, also for a daemon that came later", async () => {
   const { cgroups } = hierarchies(V1);
   const born = join(folder, "memory/machine/qemu-7-web.libvirt-qemu");
