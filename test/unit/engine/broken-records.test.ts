@@ -8,7 +8,7 @@ async function running() {
   const world = new World();
   await world.images.pull(IMAGE, soon());
   const { engine } = await world.start();
-  const podId = await engine.runPod(podSpec(), soon());
+  const podId = await engine.runPod(podSpec({ cgroupParent: "/kubepods/pod1" }), soon());
   const machineId = await engine.createMachine(podId, machineSpec(), soon());
   await engine.startMachine(machineId, soon());
   return { world, podId, machineId };
