@@ -26,7 +26,8 @@ test.skipIf(!existsSync(programPath))(
     await using served = await serveWorld();
     const { world, engine, socketPath } = served;
     using _clock = ticking(world.clock);
-    const layout = { networkName: "vmlet-listen", podLogFolderPath: folder.path, stateFolderPath: folder.path };
+    const podLogFolderPath = join(folder.path, "pod-logs"); // its own: the kubelet removes what is no pod's in it
+    const layout = { networkName: "vmlet-listen", podLogFolderPath, stateFolderPath: folder.path };
     const port = 30_000 + (process.pid % 10_000);
     const featureGates = { EventedPLEG: true, CRIListStreaming: true };
     await using kubelet = await startKubelet(
