@@ -9,7 +9,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import type { Logger } from "../ports/logger.ts";
-import { statusOf } from "./status.ts";
+import { statusOf } from "./grpc-status.ts";
 
 /** Answers one request. The signal is the caller's going away. */
 export type Unary<Request, Response> = (request: Request, signal: AbortSignal) => Promise<Response> | Response;

@@ -1,4 +1,4 @@
-// Everything that can go wrong, as one closed set. The gRPC status of each is in cri/status.ts.
+// Everything that can go wrong, as one closed set. The gRPC status of each is in cri/grpc-status.ts.
 
 export type Failure =
   | { readonly code: "SPEC_INVALID"; readonly field: string }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { execSync } from "../../../src/cri/exec-sync.ts";
-import { statusOf } from "../../../src/cri/status.ts";
+import { statusOf } from "../../../src/cri/grpc-status.ts";
 import { untilAborted } from "../../../src/lib/keyed-lock.ts";
 import type { MachineId } from "../../../src/model/ids.ts";
 import { IMAGE, machineSpec, podSpec, soon, World } from "../engine/world.ts";

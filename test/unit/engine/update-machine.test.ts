@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { statusOf } from "../../../src/cri/status.ts";
+import { statusOf } from "../../../src/cri/grpc-status.ts";
 import { resourcesInForce } from "../../../src/engine/update-machine.ts";
 import type { Resources } from "../../../src/model/resources.ts";
 import { IMAGE, machineSpec, podSpec, soon, World } from "./world.ts";

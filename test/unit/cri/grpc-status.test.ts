@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
-import { statusOf } from "../../../src/cri/status.ts";
+import { statusOf } from "../../../src/cri/grpc-status.ts";
 import { invalid, VmletError } from "../../../src/model/failure.ts";
 
 const refused = (httpStatus: number): VmletError =>
