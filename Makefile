@@ -66,7 +66,7 @@ cluster: guest ## a whole cluster in namespaces of this machine: the chart is in
 
 chart: ## the Helm chart: lint, every rendering against the Kubernetes API's types, goldens (UPDATE=1 writes them)
 	@tools/setup npm chartcheck
-	@$(NODE) charts/run.ts
+	@$(NODE) test/chart/run.ts
 
 install: ## on this machine, without Kubernetes packaging; DESTDIR, PREFIX=/usr/local (docs/install.md)
 	@tools/setup npm

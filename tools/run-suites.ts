@@ -59,7 +59,7 @@ function suites(): Suite[] {
       budgetSeconds: 5,
       skip: without("crictl"),
     },
-    { name: "chart", argv: script("charts/run.ts"), budgetSeconds: 60, skip: without("chartcheck") },
+    { name: "chart", argv: script("test/chart/run.ts"), budgetSeconds: 60, skip: without("chartcheck") },
     { name: "libvirtd down", argv: script("test/node/libvirtd.ts", "down"), budgetSeconds: 10 },
   ];
 }

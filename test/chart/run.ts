@@ -4,15 +4,15 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { json } from "node:stream/consumers";
 import { parse } from "yaml";
-import { parseConfig } from "../src/config/load.ts";
-import { combinations, GOLDENS, REFUSED } from "../test/chart/values.ts";
+import { parseConfig } from "../../src/config/load.ts";
+import { REPO_PATH } from "../node/layout.ts";
+import { combinations, GOLDENS, REFUSED } from "./values.ts";
 
-const REPO_PATH = resolve(import.meta.dirname, "..");
 const CHECKER_PATH = join(REPO_PATH, ".cache/bin/chartcheck");
-const GOLDEN_FOLDER_PATH = join(REPO_PATH, "test/chart/golden");
+const GOLDEN_FOLDER_PATH = join(import.meta.dirname, "golden");
 
 interface Case {
   readonly name: string;
