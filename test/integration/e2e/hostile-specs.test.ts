@@ -167,7 +167,6 @@ describe("a container", () => {
             mount("/data/new\nline", join(folderPath, "hosts")),
             mount("/etc//odd/./hosts", join(folderPath, "hosts")),
           ],
-          devices: [{ hostPath: "/dev/fuse", containerPath: "/dev/fuse", permissions: "rwm" }],
           linux: {
             resources: { memoryLimitInBytes: 256n << 20n, cpuShares: 2n, oomScoreAdj: 1000n },
             securityContext: {
