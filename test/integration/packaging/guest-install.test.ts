@@ -82,7 +82,8 @@ describe.skipIf(why !== undefined)(`make install in a Debian guest${why ? ` (${w
     await send(
       `systemd-run --unit=stand-in -E LD_LIBRARY_PATH=/usr/local/lib/vmlet/lib \
         /usr/local/lib/vmlet/bin/vmlet serve --socket-path /run/containerd/containerd.sock ${own}
-      timeout 300 sh -c 'until [ -S /run/containerd/containerd.sock ]; do sleep 0.2; done'`,
+      timeout 300 sh -c 'until [ -S /run/containerd/containerd.sock ]; do sleep 0.2; done' ||
+        { journalctl --unit stand-in --no-pager --lines 40 >&2; exit 1; }`,
       "",
     );
   }
