@@ -28,7 +28,12 @@ export interface SupervisedStreaming extends Streaming, Guests, AsyncDisposable 
 
 const PROGRAM_PATH = join(import.meta.dirname, "../streaming-process.ts");
 /** Bytes that pass through leave garbage beside V8's heap, which it collects when the young part of its heap is full. */
-const NODE_FLAGS = ["--max-old-space-size=256", "--max-semi-space-size=1", "--no-memory-reducer"];
+const NODE_FLAGS = [
+  "--max-old-space-size=256",
+  "--max-semi-space-size=1",
+  "--no-memory-reducer",
+  "--no-wasm-dynamic-tiering", // bin/vmlet says why
+];
 const RESTARTS = { firstMs: 100, maxMs: 30_000 };
 /** One that served this long did not fail to start. */
 const PROVEN_MS = 10_000;

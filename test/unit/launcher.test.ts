@@ -39,19 +39,25 @@ function launch(args: readonly string[], env: Record<string, string> = {}): stri
 
 test("it runs the pinned Node with main.ts and the arguments as they were", () => {
   addProgram("node_modules/node/bin/node", 'for arg; do echo "<$arg>"; done');
-  const heap = ["--max-semi-space-size=1", "--no-memory-reducer", "--expose-gc", "--heap-growing-percent=100"];
+  const heap = [
+    "--max-semi-space-size=1",
+    "--no-memory-reducer",
+    "--expose-gc",
+    "--heap-growing-percent=100",
+    "--no-wasm-dynamic-tiering",
+  ];
   const argv = [...heap, `${tree}/src/main.ts`, "serve", "a b", "", "*"];
   expect(launch(["serve", "a b", "", "*"])).toBe(argv.map((arg) => `<${arg}>\n`).join(""));
 });
 
 test("the router has a heap of its own, which may not grow much", () => {
   addProgram("node_modules/node/bin/node", 'echo "$@"');
-  const heap = "--min-semi-space-size=4 --max-semi-space-size=4 --max-old-space-size=64";
+  const heap = "--min-semi-space-size=4 --max-semi-space-size=4 --max-old-space-size=64 --no-wasm-dynamic-tiering";
   expect(launch(["router", "--log-level=debug"])).toBe(`${heap} ${tree}/src/main.ts router --log-level=debug\n`);
 });
 
 test("it finds its tree through a symlink", () => {
-  addProgram("node_modules/node/bin/node", 'echo "$5"');
+  addProgram("node_modules/node/bin/node", 'echo "$6"');
   symlinkSync("bin/vmlet", join(tree, "link"));
   expect(execFileSync(join(tree, "link"), { encoding: "utf8" })).toBe(`${tree}/src/main.ts\n`);
 });
@@ -88,7 +94,7 @@ test("the compile cache is a folder that only its owner may enter, and is not us
 });
 
 test("the router's sources are compiled by a process before it, where they are newer than what was compiled", () => {
-  addProgram("node_modules/node/bin/node", 'echo "compile=${VMLET_COMPILE:-} $5 $6"');
+  addProgram("node_modules/node/bin/node", 'echo "compile=${VMLET_COMPILE:-} $6 $7"');
   addProgram("path/id", "echo 1000");
   mkdirSync(join(tree, "src"));
   writeFileSync(join(tree, "src/main.ts"), "");
@@ -103,7 +109,7 @@ test("the router's sources are compiled by a process before it, where they are n
   };
   change("// changed");
   expect(start()).toBe(before + itself);
-  addProgram("node_modules/node/bin/node", 'echo "compile=${VMLET_COMPILE:-} $5 $6"; [ -z "${VMLET_COMPILE:-}" ]');
+  addProgram("node_modules/node/bin/node", 'echo "compile=${VMLET_COMPILE:-} $6 $7"; [ -z "${VMLET_COMPILE:-}" ]');
   change("// broken");
   expect(start()).toBe(before + itself); // it is for the router itself to say what is wrong
 });
