@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { Pressure, PressureLine } from "../model/usage.ts";
+import { mountsIn } from "./mounts.ts";
 import { readOr } from "./process-usage.ts";
 
 export interface CgroupUsage {
@@ -32,10 +33,9 @@ export type CgroupMounts = ReadonlyMap<string, string>;
 /** Out of lines such as `cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0`. */
 export function cgroupMountsOf(mounts: string): CgroupMounts {
   const found = new Map<string, string>();
-  for (const line of mounts.split("\n")) {
-    const [, path = "", type, options = ""] = line.split(" ");
+  for (const { path, type, options } of mountsIn(mounts)) {
     if (type === "cgroup2") found.set("v2", path);
-    if (type === "cgroup") for (const controller of options.split(",")) found.set(controller, path);
+    if (type === "cgroup") for (const controller of options) found.set(controller, path);
   }
   return found;
 }

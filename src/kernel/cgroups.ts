@@ -2,12 +2,13 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { MOUNTS_PATH, type MountLine, mountsIn } from "./mounts.ts";
 
 /** A v1 hierarchy counts if it has one of these: what libvirt places a QEMU in. */
 const LIBVIRT_CONTROLLERS = ["cpu", "cpuset", "memory", "blkio", "freezer"];
 
 /** Whether a cgroup path (`/kubepods.slice/…`) is there in all of them; v2, v1 and both at once. */
-export function createCgroupLookup(mountsPath = "/proc/self/mounts"): (cgroupPath: string) => boolean {
+export function createCgroupLookup(mountsPath = MOUNTS_PATH): (cgroupPath: string) => boolean {
   const roots = cgroupRoots(readFileSync(mountsPath, "utf8"));
   return (cgroupPath) => roots.length > 0 && roots.every((root) => existsSync(join(root, cgroupPath)));
 }
@@ -32,9 +33,9 @@ export function cgroupDriverOf(
 
 /** Mount points out of lines such as `cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0`. */
 export function cgroupRoots(mounts: string): string[] {
-  const lines = mounts.split("\n").map((line) => line.split(" "));
-  return lines.flatMap(([, path = "", type = "", options = ""]) => {
-    const isUsed = LIBVIRT_CONTROLLERS.some((controller) => options.split(",").includes(controller));
-    return type === "cgroup2" || (type === "cgroup" && isUsed) ? [path] : [];
-  });
+  const isUsed = ({ type, options }: MountLine): boolean =>
+    type === "cgroup2" || (type === "cgroup" && LIBVIRT_CONTROLLERS.some((name) => options.includes(name)));
+  return mountsIn(mounts)
+    .filter(isUsed)
+    .map(({ path }) => path);
 }

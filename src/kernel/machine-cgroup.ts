@@ -9,7 +9,8 @@ import type { Logger } from "../ports/logger.ts";
 import type { MachineCgroups, PlaceRequest } from "../ports/machine-cgroups.ts";
 import { passControllersOn, writeCpuLimits } from "./cgroup-limits.ts";
 import { cgroupMountsOf, libvirtCgroupFolders, MACHINE_CGROUP } from "./cgroup-usage.ts";
-import { has, leavePodCgroup, MOUNTS_PATH, ownCgroup, podFolders, removeGroup, writePid } from "./pod-cgroup.ts";
+import { MOUNTS_PATH } from "./mounts.ts";
+import { has, leavePodCgroup, ownCgroup, podFolders, removeGroup, writePid } from "./pod-cgroup.ts";
 import { readOr } from "./process-usage.ts";
 
 /** What is to be removed when the machine has ended: then nobody can tell any more where it was. */

@@ -12,6 +12,7 @@ import type { Hypervisor } from "../ports/hypervisor.ts";
 import type { Meter } from "../ports/meter.ts";
 import { type CgroupFolders, cgroupMountsOf, ownCgroupFolders, readCgroupUsage } from "./cgroup-usage.ts";
 import { dhcpServerOf } from "./dhcp.ts";
+import { MOUNTS_PATH } from "./mounts.ts";
 import { interfacesIn } from "./net-counters.ts";
 import { wasKilledForMemory } from "./oom-kills.ts";
 import type { KernelOptions } from "./options.ts";
@@ -36,7 +37,7 @@ const LOOK_LIMIT_MS = 5_000;
 const LOOK_EVERY_MS = 60_000;
 
 export function createMeter(options: KernelOptions, { clock, run, pidOf }: MeterParts): Meter {
-  const mounts = cgroupMountsOf(readOr("/proc/self/mounts") ?? "");
+  const mounts = cgroupMountsOf(readOr(MOUNTS_PATH) ?? "");
   const found = new Map<MachineId, Found>();
   const looks = new Map<string, NetworkUsage>();
 

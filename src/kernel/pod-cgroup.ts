@@ -4,12 +4,12 @@ import { access, mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { poll } from "../lib/backoff.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
+import { MOUNTS_PATH, mountsIn } from "./mounts.ts";
 
 /** Below the pod's, because a cgroup of v2 that has others in it takes no process itself. */
 const OWN_NAME = "vmlet";
 /** A v1 cgroup takes nobody before it is told these, and is made without. */
 const CPUSET_FILES = ["cpuset.cpus", "cpuset.mems"];
-export const MOUNTS_PATH = "/proc/self/mounts";
 /** For each hierarchy; it takes milliseconds. */
 const LEAVE_LIMIT_MS = 1_000;
 
@@ -85,16 +85,14 @@ export async function has(path: string): Promise<boolean> {
   );
 }
 
-interface Hierarchy {
+export interface Hierarchy {
   readonly path: string;
   readonly version: 1 | 2;
 }
 
 /** All that are mounted, systemd's own too: whoever ends a container looks for processes in any of them. */
-async function mountedHierarchies(mountsPath: string): Promise<Hierarchy[]> {
-  const mounts = await readFile(mountsPath, "utf8");
-  return mounts.split("\n").flatMap((line) => {
-    const [, path = "", type] = line.split(" ");
+export async function mountedHierarchies(mountsPath = MOUNTS_PATH): Promise<Hierarchy[]> {
+  return mountsIn(await readFile(mountsPath, "utf8")).flatMap(({ path, type }) => {
     if (type === "cgroup2") return { path, version: 2 as const };
     return type === "cgroup" ? { path, version: 1 as const } : [];
   });

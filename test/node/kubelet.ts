@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import { mountedHierarchies } from "../../src/kernel/pod-cgroup.ts";
 import { certify } from "../fakes/certificate.ts";
 import { succeeds } from "./command.ts";
 import type { NodeLayout } from "./layout.ts";
@@ -142,7 +143,7 @@ export async function lendKernel(cgroupRoot: string): Promise<AsyncDisposable> {
     const before = await readFile(path, "utf8");
     undo.defer(async () => await writeFile(path, before));
   }
-  for (const root of await hierarchies()) {
+  for (const { path: root } of await mountedHierarchies()) {
     const path = join(root, cgroupRoot);
     undo.defer(async () => await removeCgroups(path));
     await mkdir(path, { recursive: true });
@@ -151,11 +152,6 @@ export async function lendKernel(cgroupRoot: string): Promise<AsyncDisposable> {
         await writeFile(join(path, name), await readFile(join(root, name), "utf8"));
   }
   return undo.move();
-}
-
-async function hierarchies(): Promise<string[]> {
-  const lines = (await readFile("/proc/self/mounts", "utf8")).split("\n").map((line) => line.split(" "));
-  return lines.flatMap(([, path = "", type]) => (type === "cgroup" || type === "cgroup2" ? path : []));
 }
 
 /** The deepest first; processes in them belong to pods that are gone by now. */

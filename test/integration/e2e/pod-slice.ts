@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cgroupRoots } from "../../../src/kernel/cgroups.ts";
+import { mountedHierarchies } from "../../../src/kernel/pod-cgroup.ts";
 
 export interface PodSlice extends AsyncDisposable {
   /** What the kubelet says as cgroup_parent. */
@@ -26,8 +27,7 @@ export async function makePodSlice(owner: string): Promise<PodSlice> {
 /** The same of a kubelet whose driver is cgroupfs. */
 export async function makePodGroup(owner: string): Promise<PodSlice> {
   const groups = [owner, "burstable", "pod1"];
-  const mounts = (await readFile("/proc/self/mounts", "utf8")).split("\n").map((line) => line.split(" "));
-  const roots = mounts.flatMap(([, path = "", type = ""]) => (/^cgroup2?$/.test(type) ? [path] : []));
+  const roots = (await mountedHierarchies()).map(({ path }) => path);
   return await makeGroups(roots, { groups, name: `/${groups.join("/")}` });
 }
 
