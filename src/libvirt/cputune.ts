@@ -2,6 +2,7 @@
 
 import { failsWith, invalid } from "../model/failure.ts";
 import type { CpuPlan } from "../model/machine-plan.ts";
+import { rangesIn } from "../model/number-set.ts";
 import type { TypedParam } from "./client/messages.ts";
 import { LIBVIRT_ERROR } from "./errors.ts";
 
@@ -49,10 +50,10 @@ export function nodesetParamsOf(nodes: string): readonly TypedParam[] {
 
 /** A bit for each CPU, the first in the lowest bit of the first byte. @param cpuset `0-2,5`, each below 10,000 */
 export function cpumapOf(cpuset: string): Uint8Array {
-  const ranges = cpuset.split(",").map((range) => range.split("-").map(Number));
-  const highest = Math.max(...ranges.flat());
+  const ranges = rangesIn(cpuset);
+  const highest = Math.max(...ranges.map(({ last }) => last));
   const map = new Uint8Array(Math.floor(highest / 8) + 1);
-  for (const [first = 0, last = first] of ranges)
+  for (const { first, last } of ranges)
     for (let cpu = first; cpu <= last; cpu += 1) map[cpu >> 3] = (map[cpu >> 3] ?? 0) | (1 << (cpu & 7));
   return map;
 }

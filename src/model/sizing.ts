@@ -2,6 +2,7 @@
 
 import { invalid } from "./failure.ts";
 import type { CpuPlan } from "./machine-plan.ts";
+import { rangesIn } from "./number-set.ts";
 import type { Resources } from "./resources.ts";
 
 export interface SizingOptions {
@@ -88,21 +89,11 @@ function checkRange(
   if (value < least || value > most) throw invalid(field, `${value} is not from ${least} to ${most}${ofWhat}`);
 }
 
-/** Of a list such as 0-2,5. */
-function countIn(set: string): number {
-  const sizes = set.split(",").map((part) => {
-    const [first = 0, last = first] = part.split("-").map(Number);
-    return last - first + 1;
-  });
-  return sizes.reduce((sum, size) => sum + size, 0);
-}
+const countIn = (set: string): number => rangesIn(set).reduce((sum, { first, last }) => sum + last - first + 1, 0);
 
 function checkedSet(text: string, field: string, ofWhat: string): string {
-  const isForward = (range: string): boolean => {
-    const [first = 0, last = first] = range.split("-").map(Number);
-    return first <= last;
-  };
-  if (/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text) && text.split(",").every(isForward)) return text;
+  const isList = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text);
+  if (isList && rangesIn(text).every(({ first, last }) => first <= last)) return text;
   throw invalid(field, `"${text.slice(0, 80)}" is no list of ${ofWhat} such as 0-2,5`);
 }
 
