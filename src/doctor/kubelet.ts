@@ -116,8 +116,8 @@ async function endpoint(node: Node, { pid, flags, settings }: Kubelet, config: C
       `the kubelet asks the router, and nobody answers on ${path}`,
       "systemctl restart vmlet-router",
     );
-  if (!(await node.answers(`/proc/${pid}/root${router.containersSocketPath}`)))
-    // as the node sees it
+  const asTheNodeSeesIt = `/proc/${pid}/root${router.containersSocketPath}`;
+  if (!(await node.answers(asTheNodeSeesIt)))
     return error(
       "endpoint",
       `the kubelet asks the router, which finds no containers' runtime on ${router.containersSocketPath}`,

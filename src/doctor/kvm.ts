@@ -1,6 +1,7 @@
 // Whether machines run on the processor or are emulated.
 
 import type { Config } from "../config/schema.ts";
+import { extensionIn } from "../lib/processor.ts";
 import { error, type Finding, ok, warning } from "./finding.ts";
 import type { Node } from "./node.ts";
 
@@ -10,11 +11,10 @@ const ALL_MAY = 0o006;
 
 export async function checkKvm(node: Node, { libvirt }: Pick<Config, "libvirt">): Promise<Finding[]> {
   const found = await node.stat(DEVICE);
-  const flags = /^flags\s*:(.*)$/m.exec((await node.read("/proc/cpuinfo")) ?? "")?.[1];
-  const extension = /\b(vmx|svm)\b/.exec(flags ?? "")?.[1];
+  const extension = extensionIn((await node.read("/proc/cpuinfo")) ?? "");
   if (found === undefined) return [without(`no ${DEVICE}`, extension, libvirt.virtualization)];
   // It answers without the extension as well, and then guests hang on it; so vmlet does not take it.
-  if (flags !== undefined && extension === undefined)
+  if (extension === "none")
     return [without("the processor has neither vmx nor svm", extension, libvirt.virtualization)];
   const group = groupId((await node.read("/etc/group")) ?? "", "kvm");
   const mayAll = (found.mode & ALL_MAY) === ALL_MAY;
@@ -26,10 +26,14 @@ export async function checkKvm(node: Node, { libvirt }: Pick<Config, "libvirt">)
   return [error("kvm", `${DEVICE} has mode ${mode} and group ${found.gid}: QEMU's user may not open it`, remedy)];
 }
 
-function without(why: string, extension: string | undefined, wanted: Config["libvirt"]["virtualization"]): Finding {
+function without(
+  why: string,
+  extension: ReturnType<typeof extensionIn>,
+  wanted: Config["libvirt"]["virtualization"],
+): Finding {
   if (wanted === "emulated") return ok("kvm", `${why}, and machines are emulated, as libvirt.virtualization says`);
   const remedy =
-    extension === undefined
+    extension === undefined || extension === "none"
       ? "switch on virtualization in the firmware; in a cloud, take an instance type with nested virtualization"
       : `modprobe ${extension === "vmx" ? "kvm_intel" : "kvm_amd"}`;
   if (wanted === "kvm")

@@ -1,6 +1,7 @@
 // Whether machines run on the processor or are emulated.
 
 import { open, readFile } from "node:fs/promises";
+import { extensionIn } from "../lib/processor.ts";
 import type { LibvirtOptions } from "./options.ts";
 
 /** Where the node says what it can; elsewhere in tests. */
@@ -27,10 +28,8 @@ export async function resolveVirtualization(
 export async function whyNoKvm({ kvmPath, cpuInfoPath } = PATHS): Promise<string | undefined> {
   try {
     await using _kvm = await open(kvmPath, "r+");
-    const cpuInfo = await readFile(cpuInfoPath, "utf8");
-    const isX86 = /^flags\s*:/m.test(cpuInfo);
-    const hasExtension = /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuInfo);
-    return isX86 && !hasExtension ? "the processor has neither vmx nor svm" : undefined;
+    const extension = extensionIn(await readFile(cpuInfoPath, "utf8"));
+    return extension === "none" ? "the processor has neither vmx nor svm" : undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error); // not there, or not for us
   }
