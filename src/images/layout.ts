@@ -1,8 +1,10 @@
 // The store's folders and files, and what a start makes of what the last run left in them.
 
-import { chmod, chown, lstat, mkdir, readdir, rm } from "node:fs/promises";
+import { chown, lstat, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { TEMP_SUFFIX } from "../lib/atomic-file.ts";
 import { diskBytesOf } from "../lib/disk-blocks.ts";
+import { setMode } from "../lib/mode.ts";
 import type { ImageDigest } from "../model/ids.ts";
 
 export interface StoreLayout {
@@ -45,7 +47,9 @@ export async function makeFolders(layout: StoreLayout, qemuGid: number | undefin
 export async function removeTemps(layout: StoreLayout): Promise<number> {
   const temps: string[] = [];
   for (const folder of [layout.namesPath, layout.holdsPath]) {
-    temps.push(...(await readdir(folder)).filter((file) => file.endsWith(".tmp")).map((file) => join(folder, file)));
+    temps.push(
+      ...(await readdir(folder)).filter((file) => file.endsWith(TEMP_SUFFIX)).map((file) => join(folder, file)),
+    );
   }
   for (const path of temps) await rm(path, { recursive: true, force: true });
   return temps.length;
@@ -78,6 +82,5 @@ export async function measure(layout: StoreLayout): Promise<{ usedBytes: number;
 
 async function makeFolder(path: string, mode: number): Promise<void> {
   await mkdir(path, { recursive: true, mode });
-  const has = (await lstat(path)).mode & 0o7777; // whatever the umask, or an earlier version
-  if (has !== mode) await chmod(path, mode); // which a read-only file system refuses, also where nothing changes
+  await setMode(path, mode); // whatever the umask, or an earlier version
 }

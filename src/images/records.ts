@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { TEMP_SUFFIX } from "../lib/atomic-file.ts";
 import { type ImageDigest, isImageDigest, isMachineId, type MachineId } from "../model/ids.ts";
 import { formatReference, parseReference } from "../model/image-reference.ts";
 
@@ -100,7 +101,7 @@ async function loadFolder<T>(folderPath: string, decode: (text: string, file: st
   const records: T[] = [];
   const unreadable: UnreadableRecord[] = [];
   for (const file of (await readdir(folderPath)).toSorted()) {
-    if (file.endsWith(".tmp")) continue;
+    if (file.endsWith(TEMP_SUFFIX)) continue;
     const path = join(folderPath, file);
     try {
       const { size } = await stat(path);

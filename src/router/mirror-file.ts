@@ -2,7 +2,7 @@
 
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { writeFileAtomically } from "../lib/atomic-file.ts";
+import { TEMP_SUFFIX, writeFileAtomically } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
 import type { Logger } from "../ports/logger.ts";
 import { fieldsOf, messageOf, partsAt, textField } from "./fields.ts";
@@ -104,7 +104,7 @@ async function load(path: string, log: Logger): Promise<Memory> {
 /** A write that was cut off leaves what it had under another name. */
 async function removeLeftovers(path: string): Promise<void> {
   const names = await readdir(dirname(path)).catch(() => []);
-  const ours = names.filter((name) => name.startsWith(`${basename(path)}.`) && name.endsWith(".tmp"));
+  const ours = names.filter((name) => name.startsWith(`${basename(path)}.`) && name.endsWith(TEMP_SUFFIX));
   await Promise.allSettled(ours.map(async (name) => await rm(join(dirname(path), name))));
 }
 

@@ -1,10 +1,11 @@
 // The PodStore on disk: a folder per pod, a folder per machine inside it, facts and state as separate records.
 
-import { chmod, chown, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
 import { folderUsage } from "../lib/folder-usage.ts";
+import { setMode } from "../lib/mode.ts";
 import { mountPointOf } from "../lib/mount-point.ts";
 import { QEMU_USERS } from "../lib/qemu-user.ts";
 import { VmletError } from "../model/failure.ts";
@@ -211,8 +212,7 @@ async function makeFolder(path: string, mode = layout.FOLDER_MODE): Promise<void
   } catch (error) {
     if (errorCodeOf(error) !== "EEXIST") throw error;
   }
-  const has = (await stat(path)).mode & 0o7777; // whatever the umask made of it
-  if (has !== mode) await chmod(path, mode); // which a read-only file system refuses, also where nothing changes
+  await setMode(path, mode); // whatever the umask made of it
 }
 
 async function namesIn(folderPath: string): Promise<readonly string[]> {

@@ -21,8 +21,6 @@ export const CLAIM = "claim";
 export const ADDING = ".adding-";
 /** A folder that is on its way out. Leftovers are removed at load. */
 export const REMOVING = ".removing-";
-/** lib/atomic-file.ts: what a crash leaves of a write that did not happen. */
-export const TEMP_SUFFIX = ".tmp";
 
 export const FACTS_OF_POD = "pod.json";
 export const FACTS_OF_MACHINE = "machine.json";

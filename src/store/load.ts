@@ -2,6 +2,7 @@
 
 import { open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { TEMP_SUFFIX } from "../lib/atomic-file.ts";
 import { errorCodeOf } from "../lib/error-code.ts";
 import { isMachineId, isPodId, type PodId } from "../model/ids.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -82,7 +83,7 @@ async function idsIn<Id extends string>(
 
 async function sweepTemps(folderPath: string, log: Logger): Promise<void> {
   for (const name of await readdir(folderPath)) {
-    if (name.endsWith(layout.TEMP_SUFFIX)) await removeLeftover(join(folderPath, name), log);
+    if (name.endsWith(TEMP_SUFFIX)) await removeLeftover(join(folderPath, name), log);
   }
 }
 
