@@ -1,11 +1,9 @@
 // Keeps a file that the guest can write to through QEMU from filling the disk, and its writing from costing us much.
 
-import { type FSWatcher, watch } from "node:fs";
 import { stat, truncate } from "node:fs/promises";
-import { sleepMs } from "../lib/backoff.ts";
-import { errorCodeOf } from "../lib/error-code.ts";
+import { FileChanges } from "../lib/file-changes.ts";
 
-/** How often a file that changes is looked at: a guest may write byte by byte, and an event for each would cost more. */
+/** How often a file that changes is looked at. */
 const ACTIVE_POLL_MS = 40;
 /** How often one is looked at that cannot be watched: the node is out of watches. */
 const UNWATCHED_POLL_MS = 1_000;
@@ -24,31 +22,13 @@ export function capFile(path: string, maxBytes: number): Disposable {
 
 /** Never rejects. */
 async function keepShort(path: string, maxBytes: number, signal: AbortSignal): Promise<void> {
-  let last = 0;
+  const sizeBytes = async (): Promise<number> => await sizeOf(path);
+  const pace = { growingMs: ACTIVE_POLL_MS, silentMs: SAFETY_POLL_MS, unwatchedMs: UNWATCHED_POLL_MS };
+  const changes = new FileChanges({ path, sizeBytes, ...pace }, signal);
   while (!signal.aborted) {
-    const size = await sizeOf(path);
+    const size = await sizeBytes();
     if (size > maxBytes) await truncate(path, 0).catch(() => {}); // gone: then it takes no room
-    if (size === last) await untilChanged(path, size, signal);
-    else await nap(ACTIVE_POLL_MS, signal);
-    last = size;
-  }
-}
-
-/** Or until it is time to look again. */
-async function untilChanged(path: string, size: number, signal: AbortSignal): Promise<void> {
-  const changed = new AbortController();
-  const wakeUp = (): void => changed.abort();
-  let watcher: FSWatcher;
-  try {
-    watcher = watch(path, { persistent: false }, wakeUp).on("error", wakeUp);
-  } catch (error) {
-    return await nap(errorCodeOf(error) === "ENOENT" ? SAFETY_POLL_MS : UNWATCHED_POLL_MS, signal);
-  }
-  try {
-    // What came between the last look and the watch has no event.
-    if ((await sizeOf(path)) === size) await nap(SAFETY_POLL_MS, AbortSignal.any([changed.signal, signal]));
-  } finally {
-    watcher.close();
+    await changes.next(size);
   }
 }
 
@@ -58,8 +38,4 @@ async function sizeOf(path: string): Promise<number> {
     ({ size }) => size,
     () => 0,
   );
-}
-
-async function nap(ms: number, signal: AbortSignal): Promise<void> {
-  await sleepMs(ms, signal).catch(() => {}); // woken up early
 }

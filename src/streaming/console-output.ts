@@ -1,10 +1,9 @@
 // What a guest prints, for one client: read from the console's file, at the client's own pace. The file has all of it in
 // order, so who is slow disturbs nobody; who is too slow skips.
 
-import { watch } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { Writable } from "node:stream";
-import { sleepMs } from "../lib/backoff.ts";
+import { FileChanges } from "../lib/file-changes.ts";
 import { untilAborted } from "../lib/keyed-lock.ts";
 
 export interface ConsoleOutput {
@@ -25,7 +24,7 @@ const PIECE_BYTES = 32 << 10;
 const SEARCHED_BYTES = 256 << 10;
 /** How often a silent file is looked at although no event came. */
 const SAFETY_POLL_MS = 2_000;
-/** How often one that grows is: a guest may print byte by byte, and an event for each would cost all our time. */
+/** How often one that grows is. */
 const COPY_EVERY_MS = 10;
 /** For looks that read much. */
 const SEARCH_EVERY_MS = 100;
@@ -38,7 +37,7 @@ export async function copyConsole(
 ): Promise<void> {
   signal.throwIfAborted();
   await using file = await open(path, "r");
-  const changes = new Changes({ path, file, everyMs: COPY_EVERY_MS }, AbortSignal.any([signal, ended]));
+  const changes = changesOf(path, file, COPY_EVERY_MS, AbortSignal.any([signal, ended]));
   const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
   let offset = from ?? (await replayStart(file));
   for (;;) {
@@ -67,7 +66,7 @@ export async function behindLine(
 ): Promise<number> {
   signal.throwIfAborted();
   await using file = await open(path, "r");
-  const changes = new Changes({ path, file, everyMs: SEARCH_EVERY_MS }, AbortSignal.any([signal, ended]));
+  const changes = changesOf(path, file, SEARCH_EVERY_MS, AbortSignal.any([signal, ended]));
   for (;;) {
     const isEnded = ended.aborted;
     const { size } = await file.stat();
@@ -108,46 +107,8 @@ async function write(to: Writable, bytes: Buffer, signal: AbortSignal): Promise<
   await untilAborted(promise, signal);
 }
 
-interface Watched {
-  readonly path: string;
-  readonly file: FileHandle;
-  readonly everyMs: number;
-}
-
-/** Tells that a file may have changed since it was last asked, or that there is another reason to look. */
-class Changes {
-  readonly #watched: Watched;
-  readonly #other: AbortSignal;
-  #seenBytes: number | undefined;
-
-  constructor(watched: Watched, other: AbortSignal) {
-    this.#watched = watched;
-    this.#other = other;
-  }
-
-  /** At once after a silence. @param seenBytes The file's length at the last look. */
-  async next(seenBytes: number): Promise<void> {
-    const { path, file, everyMs } = this.#watched;
-    const isGrowing = seenBytes !== this.#seenBytes;
-    this.#seenBytes = seenBytes;
-    if (isGrowing) return await nap(everyMs, this.#other);
-    const changed = new AbortController();
-    using _watcher = watched(path, () => changed.abort());
-    // What came between the last look and the watch has no event.
-    const { size } = await file.stat();
-    if (size === seenBytes) await nap(SAFETY_POLL_MS, AbortSignal.any([changed.signal, this.#other]));
-  }
-}
-
-function watched(path: string, onChange: () => void): Disposable {
-  try {
-    const watcher = watch(path, { persistent: false }, onChange).on("error", () => {});
-    return { [Symbol.dispose]: () => watcher.close() };
-  } catch {
-    return { [Symbol.dispose]: () => {} }; // out of watches: the poll must do
-  }
-}
-
-async function nap(ms: number, signal: AbortSignal): Promise<void> {
-  await sleepMs(ms, signal).catch(() => {}); // woken up early
+/** @param growingMs Milliseconds between two looks at one that grows. */
+function changesOf(path: string, file: FileHandle, growingMs: number, wakeUp: AbortSignal): FileChanges {
+  const sizeBytes = async (): Promise<number> => (await file.stat()).size;
+  return new FileChanges({ path, sizeBytes, growingMs, silentMs: SAFETY_POLL_MS, unwatchedMs: SAFETY_POLL_MS }, wakeUp);
 }
