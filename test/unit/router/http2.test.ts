@@ -228,8 +228,7 @@ describe("a stream that breaks the rules ends alone:", () => {
     streams[0]?.outgoing.begin(ANSWER, { isLast: true });
     await peer.frame(TYPE.HEADERS);
     peer.send(begin(2_003));
-    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
-    await peer.frame(TYPE.PING);
+    await peer.pong();
     expect(streams).toHaveLength(1_001);
   });
 
@@ -288,8 +287,7 @@ describe("when it goes", () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
     peer.greet([SETTING.MAX_CONCURRENT_STREAMS, 1]);
-    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
-    await peer.frame(TYPE.PING);
+    await peer.pong();
     expect(connection.isUsable).toBe(true);
     connection.open([[":path", "/1"]]).outgoing.end();
     expect(connection.isUsable).toBe(false);
@@ -356,8 +354,7 @@ describe("when it goes", () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
     peer.greet([SETTING.INITIAL_WINDOW_SIZE, 0]);
-    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
-    await peer.frame(TYPE.PING);
+    await peer.pong();
     const stream = connection.open([[":path", "/1"]]);
     const body = Buffer.from(Array.from({ length: 60_000 }, (_, at) => at & 0xff));
     for (const byte of body) stream.outgoing.write(Buffer.of(byte));
@@ -374,8 +371,7 @@ describe("when it goes", () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
     peer.greet([SETTING.INITIAL_WINDOW_SIZE, 4]);
-    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
-    await peer.frame(TYPE.PING);
+    await peer.pong();
     const stream = connection.open([[":path", "/1"]]);
     stream.outgoing.write(Buffer.from("0123456789"));
     expect((await peer.frame(TYPE.DATA)).payload.toString()).toBe("0123");
@@ -388,8 +384,7 @@ describe("when it goes", () => {
     using connection = new Connection(pair.ours, {});
     const peer = new RawPeer(pair.theirs, { isServer: true });
     peer.greet([SETTING.INITIAL_WINDOW_SIZE, 4]);
-    peer.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
-    await peer.frame(TYPE.PING);
+    await peer.pong();
     const stream = connection.open([[":path", "/1"]]);
     stream.outgoing.write(Buffer.from("0123456789"));
     stream.outgoing.end();

@@ -72,6 +72,12 @@ export class RawPeer {
     this.send(raw(TYPE.SETTINGS, 0, 0, settingsPayload(settings)));
   }
 
+  /** Resolves when the other side has taken all that was sent so far. */
+  async pong(): Promise<void> {
+    this.send(raw(TYPE.PING, 0, 0, "0000000000000000"));
+    await this.frame(TYPE.PING);
+  }
+
   /** The next frame of that type, others left out. */
   async frame(type: number): Promise<Frame> {
     for (;;) {

@@ -1,11 +1,13 @@
-// Pods and containers through the router, as a kubelet makes them.
+// What tests of the router as a whole do: pods and containers through it, as a kubelet makes them.
 
-import type { Caller } from "./site.ts";
+import { afterEach, beforeEach } from "vitest";
+import { poll } from "../../node/poll.ts";
+import { type Caller, Site } from "./site.ts";
 
 export const CODE = { DEADLINE_EXCEEDED: 4, NOT_FOUND: 5, UNIMPLEMENTED: 12, UNAVAILABLE: 14 };
 export const MACHINE_IMAGE = "vmlet.dev/oci/registry/debian";
 
-export interface Pods {
+interface Pods {
   /** Its id. */
   readonly runPod: (runtimeHandler: "" | "vmlet", name?: string) => Promise<string>;
   /** Its id, once it is started. */
@@ -16,7 +18,7 @@ export interface Pods {
 
 export const idsOf = (items: readonly { id: string }[]): string[] => items.map(({ id }) => id);
 
-export const podsBy = (call: Caller["call"]): Pods => ({
+const podsBy = (call: Caller["call"]): Pods => ({
   runPod: async (runtimeHandler, name = runtimeHandler) => {
     const metadata = { name, uid: `uid-${name}`, namespace: "default", attempt: 0 };
     const config = { metadata, labels: { app: name } };
@@ -31,3 +33,28 @@ export const podsBy = (call: Caller["call"]): Pods => ({
   },
   listPods: async (filter = {}) => idsOf((await call("ListPodSandbox", filter)).items),
 });
+
+/** A new site for each test of the file that calls this; what it returns is of the test that runs. */
+export function siteOfEachTest() {
+  let site: Site;
+  let client: Caller;
+  beforeEach(async () => {
+    site = await Site.open();
+    client = site.client();
+  });
+  afterEach(async () => await site[Symbol.asyncDispose]());
+  const call: Caller["call"] = async (...asked) => await client.call(...asked);
+  return {
+    call,
+    ...podsBy(call),
+    get site(): Site {
+      return site;
+    },
+    get client(): Caller {
+      return client;
+    },
+  };
+}
+
+export const until = async (what: string, ask: () => unknown): Promise<unknown> =>
+  await poll(() => ask() || undefined, { what, limitMs: 5_000, everyMs: 10 }, AbortSignal.timeout(10_000));

@@ -1,40 +1,23 @@
 import { credentials, makeGenericClientConstructor } from "@grpc/grpc-js";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ContainerEventType, ListPodSandboxResponse, PodSandbox, PodSandboxState } from "../../../src/gen/runtime.ts";
 import { FUTURE_SERVICE } from "../../fakes/cri-runtime.ts";
-import { poll } from "../../node/poll.ts";
-import { CODE, idsOf, MACHINE_IMAGE, type Pods, podsBy } from "./pods.ts";
-import { type Caller, Site } from "./site.ts";
+import { CODE, idsOf, MACHINE_IMAGE, siteOfEachTest, until } from "./pods.ts";
 
-let site: Site;
-let client: Caller;
-let call: Caller["call"];
-let runPod: Pods["runPod"];
-let runContainer: Pods["runContainer"];
-let listPods: Pods["listPods"];
-
-beforeEach(async () => {
-  site = await Site.open();
-  client = site.client();
-  call = client.call;
-  ({ runPod, runContainer, listPods } = podsBy(call));
-});
-afterEach(async () => await site[Symbol.asyncDispose]());
-
-const until = async (what: string, ask: () => unknown): Promise<unknown> =>
-  await poll(() => ask() || undefined, { what, limitMs: 5_000, everyMs: 10 }, AbortSignal.timeout(10_000));
+const here = siteOfEachTest();
+const { call, runPod, runContainer, listPods } = here;
 
 describe("where a call goes", () => {
   test("a pod goes to the runtime whose handler it names, and every later call follows its id", async () => {
     const [machine, container] = [await runPod("vmlet"), await runPod("", "web")];
-    expect(site.machines.pods.has(machine)).toBe(true);
-    expect(site.containers.pods.has(container)).toBe(true);
+    expect(here.site.machines.pods.has(machine)).toBe(true);
+    expect(here.site.containers.pods.has(container)).toBe(true);
     const vm = await runContainer(machine, MACHINE_IMAGE);
     await runContainer(container, "nginx");
     expect(await call("Exec", { containerId: vm })).toEqual({ url: "http://127.0.0.1:1/vmlet" });
     await call("StopPodSandbox", { podSandboxId: machine });
-    expect(site.machines.called("StopPodSandbox")).toHaveLength(1);
-    expect(site.containers.called("StopPodSandbox")).toHaveLength(0);
+    expect(here.site.machines.called("StopPodSandbox")).toHaveLength(1);
+    expect(here.site.containers.called("StopPodSandbox")).toHaveLength(0);
   });
 
   test("an id may be given by its beginning", async () => {
@@ -45,7 +28,7 @@ describe("where a call goes", () => {
   });
 
   test("an id that was made behind the router's back is found by asking both", async () => {
-    site.machines.pods.set("b".repeat(64), {
+    here.site.machines.pods.set("b".repeat(64), {
       id: "b".repeat(64),
       metadata: undefined,
       state: PodSandboxState.SANDBOX_READY,
@@ -55,7 +38,7 @@ describe("where a call goes", () => {
       runtimeHandler: "vmlet",
     });
     await call("StopPodSandbox", { podSandboxId: "b".repeat(64) });
-    expect(site.machines.called("StopPodSandbox")).toHaveLength(1);
+    expect(here.site.machines.called("StopPodSandbox")).toHaveLength(1);
   });
 
   test("an id that nobody has is the containers' to answer", async () => {
@@ -68,9 +51,9 @@ describe("where a call goes", () => {
   test("the end of what nobody has succeeds where either runtime says so, as CRI wants it", async () => {
     const stop = async () => await call("StopPodSandbox", { podSandboxId: "nobody" });
     await expect(stop()).rejects.toMatchObject({ code: CODE.NOT_FOUND, details: "containerd has no nobody" });
-    site.machines.answers.set("StopPodSandbox", () => ({}));
+    here.site.machines.answers.set("StopPodSandbox", () => ({}));
     await stop();
-    expect(site.containers.called("StopPodSandbox")).toHaveLength(2);
+    expect(here.site.containers.called("StopPodSandbox")).toHaveLength(2);
   });
 
   test("what nobody has is refused by the containers' runtime alone where it is not to be ended", async () => {
@@ -78,7 +61,9 @@ describe("where a call goes", () => {
     const details = expect.stringContaining("containerd has no nobody");
     await expect(call("CreateContainer", { podSandboxId: "nobody", config })).rejects.toMatchObject({ details });
     await expect(call("StartContainer", { containerId: "nobody" })).rejects.toMatchObject({ details });
-    expect([...site.machines.called("CreateContainer"), ...site.machines.called("StartContainer")]).toEqual([]);
+    expect([...here.site.machines.called("CreateContainer"), ...here.site.machines.called("StartContainer")]).toEqual(
+      [],
+    );
   });
 
   test.each([
@@ -87,28 +72,28 @@ describe("where a call goes", () => {
     ["the handler that the kubelet adds", { image: { image: "web", runtimeHandler: "vmlet" } }],
   ])("an image is pulled by the machines' runtime because of %s", async (_why, request) => {
     await call("PullImage", request);
-    expect(site.machines.called("PullImage")).toHaveLength(1);
-    expect(site.containers.called("PullImage")).toHaveLength(0);
+    expect(here.site.machines.called("PullImage")).toHaveLength(1);
+    expect(here.site.containers.called("PullImage")).toHaveLength(0);
   });
 
   test("any other image is containers', unless it is pulled for a machine's pod", async () => {
     await runPod("vmlet");
     await call("PullImage", { image: { image: "nginx" }, sandboxConfig: { metadata: { uid: "uid-web" } } });
-    expect(site.containers.called("PullImage")).toHaveLength(1);
+    expect(here.site.containers.called("PullImage")).toHaveLength(1);
     await call("PullImage", { image: { image: "nginx" }, sandboxConfig: { metadata: { uid: "uid-vmlet" } } });
-    expect(site.machines.called("PullImage")).toHaveLength(1);
+    expect(here.site.machines.called("PullImage")).toHaveLength(1);
   });
 
   test.each([true, false])("an image's id leads to whoever has it (listed before: %s)", async (isListed) => {
     await call("PullImage", { image: { image: MACHINE_IMAGE } });
     if (isListed) await call("ListImages");
     await call("RemoveImage", { image: { image: "sha256:vmlet" } });
-    expect(site.machines.called("RemoveImage")).toHaveLength(1);
+    expect(here.site.machines.called("RemoveImage")).toHaveLength(1);
   });
 
   test("a service of tomorrow is passed on, messages unread, to the containers' runtime", async () => {
     const Client = makeGenericClientConstructor(FUTURE_SERVICE as never, "Future");
-    const future = new Client(`unix:${site.socketPath}`, credentials.createInsecure()) as unknown as {
+    const future = new Client(`unix:${here.site.socketPath}`, credentials.createInsecure()) as unknown as {
       tell(request: unknown, done: (error: unknown, answer: unknown) => void): void;
       close(): void;
     };
@@ -123,13 +108,13 @@ describe("what is put together", () => {
   test("fields of tomorrow come through, in what is passed on and in lists of both", async () => {
     const tomorrow = Buffer.from([0xfa, 0x3e, 3, ...Buffer.from("new")]); // field 1007, three bytes long
     const item = Buffer.concat([PodSandbox.encode(PodSandbox.fromPartial({ id: "pod-1" })).finish(), tomorrow]);
-    site.machines.answers.set("ListPodSandbox", () => Buffer.concat([Buffer.from([0x0a, item.length]), item]));
-    site.containers.answers.set("RuntimeConfig", () => tomorrow);
+    here.site.machines.answers.set("ListPodSandbox", () => Buffer.concat([Buffer.from([0x0a, item.length]), item]));
+    here.site.containers.answers.set("RuntimeConfig", () => tomorrow);
     const container = await runPod("", "web");
-    const bytes = await site.bytesOf("ListPodSandbox");
+    const bytes = await here.site.bytesOf("ListPodSandbox");
     expect(idsOf(ListPodSandboxResponse.decode(bytes).items)).toEqual([container, "pod-1"]);
     expect(bytes.includes(item)).toBe(true);
-    expect(await site.bytesOf("RuntimeConfig")).toEqual(tomorrow);
+    expect(await here.site.bytesOf("RuntimeConfig")).toEqual(tomorrow);
   });
 
   test("lists have the pods, containers, images and figures of both", async () => {
@@ -144,7 +129,7 @@ describe("what is put together", () => {
 
   test("a streamed list brings both, message by message", async () => {
     const ids = [await runPod("", "web"), await runPod("vmlet")];
-    const stream = client.runtime.streamPodSandboxes({ filter: undefined });
+    const stream = here.client.runtime.streamPodSandboxes({ filter: undefined });
     const pods = (await Array.fromAsync(stream)).flatMap(({ podSandboxes }) => podSandboxes);
     expect(idsOf(pods)).toEqual(ids);
   });
@@ -176,15 +161,15 @@ describe("what is put together", () => {
   });
 
   test("a containers' runtime that names no handlers gets the one that each of them has, or the kubelet knows none for its pods", async () => {
-    site.containers.runtimeHandlers = [];
+    here.site.containers.runtimeHandlers = [];
     const names = async () => (await call("Status")).runtimeHandlers.map(({ name }) => name);
     expect(await names()).toEqual(["", "vmlet"]);
-    await site.machines.kill();
+    await here.site.machines.kill();
     expect(await names()).toEqual([]);
   });
 
   test("events of both come as they happen, and the machines' again after a restart of their runtime", async () => {
-    const events = client.runtime.getContainerEvents({});
+    const events = here.client.runtime.getContainerEvents({});
     const seen: string[] = [];
     events.on("data", ({ containerId }) => seen.push(containerId)).on("error", () => {});
     const event = (containerId: string) => ({
@@ -194,14 +179,17 @@ describe("what is put together", () => {
       podSandboxStatus: undefined,
       containersStatuses: [],
     });
-    await until("both are listened to", () => site.containers.listeners === 1 && site.machines.listeners === 1);
-    site.containers.emit(event("web"));
-    site.machines.emit(event("vm"));
+    await until(
+      "both are listened to",
+      () => here.site.containers.listeners === 1 && here.site.machines.listeners === 1,
+    );
+    here.site.containers.emit(event("web"));
+    here.site.machines.emit(event("vm"));
     await until("both events", () => seen.length === 2);
-    await site.machines.kill();
-    await site.machines.start();
-    await until("heard again", () => site.machines.listeners === 1);
-    site.machines.emit(event("again"));
+    await here.site.machines.kill();
+    await here.site.machines.start();
+    await until("heard again", () => here.site.machines.listeners === 1);
+    here.site.machines.emit(event("again"));
     await until("the third event", () => seen.includes("again"));
     events.cancel();
   });
@@ -230,10 +218,10 @@ describe("an image on the wrong side", () => {
 });
 
 test("a caller that goes away takes its call along", async () => {
-  site.containers.hang = new Promise(() => {});
-  const waiting = client.runtime.version({ version: "" }, () => {});
-  await until("the call arrived", () => site.containers.called("Version").length === 1);
+  here.site.containers.hang = new Promise(() => {});
+  const waiting = here.client.runtime.version({ version: "" }, () => {});
+  await until("the call arrived", () => here.site.containers.called("Version").length === 1);
   waiting.cancel();
-  site.containers.hang = undefined;
+  here.site.containers.hang = undefined;
   expect((await call("Version")).runtimeName).toBe("containerd");
 });

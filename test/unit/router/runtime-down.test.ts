@@ -2,36 +2,19 @@
 
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ContainerState } from "../../../src/gen/runtime.ts";
-import { poll } from "../../node/poll.ts";
-import { CODE, idsOf, MACHINE_IMAGE, type Pods, podsBy } from "./pods.ts";
-import { type Caller, Site } from "./site.ts";
+import { CODE, idsOf, MACHINE_IMAGE, siteOfEachTest, until } from "./pods.ts";
 
-let site: Site;
-let client: Caller;
-let call: Caller["call"];
-let runPod: Pods["runPod"];
-let runContainer: Pods["runContainer"];
-let listPods: Pods["listPods"];
-
-beforeEach(async () => {
-  site = await Site.open();
-  client = site.client();
-  call = client.call;
-  ({ runPod, runContainer, listPods } = podsBy(call));
-});
-afterEach(async () => await site[Symbol.asyncDispose]());
-
-const until = async (what: string, ask: () => unknown): Promise<unknown> =>
-  await poll(() => ask() || undefined, { what, limitMs: 5_000, everyMs: 10 }, AbortSignal.timeout(10_000));
+const here = siteOfEachTest();
+const { call, runPod, runContainer, listPods } = here;
 
 describe("while the machines' runtime", () => {
   test("is down, its pods and containers stay in every list, changed as the last calls left them", async () => {
     const container = await runPod("", "web");
     const machine = await runPod("vmlet");
     const vm = await runContainer(machine, MACHINE_IMAGE);
-    await site.machines.kill();
+    await here.site.machines.kill();
     expect(await listPods()).toEqual([container, machine]); // no list was asked for before
     expect((await call("ListContainers")).containers).toMatchObject([
       { id: vm, podSandboxId: machine, state: ContainerState.CONTAINER_RUNNING, metadata: { name: "main" } },
@@ -43,8 +26,8 @@ describe("while the machines' runtime", () => {
 
   test("is down, calls for its pods are UNAVAILABLE, and containers notice nothing", async () => {
     const machine = await runPod("vmlet");
-    await site.machines.kill();
-    const details = expect.stringContaining(`machines runtime at ${site.machines.socketPath} does not answer`);
+    await here.site.machines.kill();
+    const details = expect.stringContaining(`machines runtime at ${here.site.machines.socketPath} does not answer`);
     const gone = { code: CODE.UNAVAILABLE, details };
     await expect(call("PodSandboxStatus", { podSandboxId: machine })).rejects.toMatchObject(gone);
     await expect(call("StopPodSandbox", { podSandboxId: machine })).rejects.toMatchObject(gone);
@@ -54,7 +37,7 @@ describe("while the machines' runtime", () => {
   });
 
   test("is down, the node stays ready and says so in a condition, and its handler is not offered", async () => {
-    await site.machines.kill();
+    await here.site.machines.kill();
     const { status, runtimeHandlers } = await call("Status");
     expect(status?.conditions.at(-1)).toMatchObject({
       type: "vmlet.dev/Ready",
@@ -67,9 +50,9 @@ describe("while the machines' runtime", () => {
   test("is down, a restart of the router forgets nothing", async () => {
     const machine = await runPod("vmlet");
     await runContainer(machine, MACHINE_IMAGE);
-    await site.machines.kill();
-    await site.stopRouter();
-    await site.startRouter();
+    await here.site.machines.kill();
+    await here.site.stopRouter();
+    await here.site.startRouter();
     expect(await listPods()).toEqual([machine]);
     await expect(call("StopPodSandbox", { podSandboxId: machine })).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
   });
@@ -78,7 +61,7 @@ describe("while the machines' runtime", () => {
     const machine = await runPod("vmlet");
     await call("StopPodSandbox", { podSandboxId: machine });
     await call("RemovePodSandbox", { podSandboxId: machine });
-    await site.machines.kill();
+    await here.site.machines.kill();
     expect(await listPods()).toEqual([]);
   });
 
@@ -86,9 +69,9 @@ describe("while the machines' runtime", () => {
     const vm = await runContainer(await runPod("vmlet"), MACHINE_IMAGE);
     const asTheKubelet = async () => idsOf((await call("ListContainers", { filter: {} })).containers);
     expect(await asTheKubelet()).toEqual([vm]);
-    site.machines.containers.delete(vm);
+    here.site.machines.containers.delete(vm);
     expect(await asTheKubelet()).toEqual([]);
-    await site.machines.kill();
+    await here.site.machines.kill();
     expect(await asTheKubelet()).toEqual([]);
   });
 
@@ -97,28 +80,28 @@ describe("while the machines' runtime", () => {
     const [vm, other] = [await runContainer(machine, MACHINE_IMAGE), await runContainer(machine, MACHINE_IMAGE)];
     const { containers } = await call("ListContainers");
     const { promise, resolve } = Promise.withResolvers<void>();
-    site.machines.answers.set("ListContainers", async () => {
+    here.site.machines.answers.set("ListContainers", async () => {
       await promise;
       return { containers };
     });
-    const before = site.machines.called("ListContainers").length;
+    const before = here.site.machines.called("ListContainers").length;
     const listing = call("ListContainers");
-    await until("it is under way", () => site.machines.called("ListContainers").length > before);
+    await until("it is under way", () => here.site.machines.called("ListContainers").length > before);
     await call("StopContainer", { containerId: other });
     await call("RemoveContainer", { containerId: vm });
     resolve();
     await listing;
-    await site.machines.kill();
+    await here.site.machines.kill();
     expect((await call("ListContainers")).containers).toMatchObject([
       { id: other, state: ContainerState.CONTAINER_EXITED },
     ]);
   });
 
   test("was never seen, the containers' lists stand", async () => {
-    await site.stopRouter();
-    await rm(join(site.folderPath, "state/machines.mirror"), { force: true });
-    await site.machines.kill();
-    await site.startRouter();
+    await here.site.stopRouter();
+    await rm(join(here.site.folderPath, "state/machines.mirror"), { force: true });
+    await here.site.machines.kill();
+    await here.site.startRouter();
     const container = await runPod("", "web");
     expect(await listPods()).toEqual([container]);
     expect((await call("ListImages")).images).toEqual([]);
@@ -127,7 +110,7 @@ describe("while the machines' runtime", () => {
   test("hangs, lists wait for it once and then no more; it is asked again when it answers", async () => {
     const machine = await runPod("vmlet");
     const { promise, resolve } = Promise.withResolvers<void>();
-    site.machines.hang = promise;
+    here.site.machines.hang = promise;
     const tookMs: number[] = [];
     for (let times = 0; times < 10; times++) {
       const startedAtMs = performance.now();
@@ -136,9 +119,9 @@ describe("while the machines' runtime", () => {
     }
     // 200 ms is the limit; a busy machine may take as long once or twice.
     expect(tookMs.filter((ms) => ms >= 200).length, String(tookMs)).toBeLessThan(tookMs.length / 2);
-    site.machines.hang = undefined;
+    here.site.machines.hang = undefined;
     resolve();
-    site.machines.pods.clear();
+    here.site.machines.pods.clear();
     await until("the truth again", async () => (await listPods()).length === 0 || undefined);
   });
 
@@ -146,31 +129,31 @@ describe("while the machines' runtime", () => {
     const machine = await runPod("vmlet");
     expect(await listPods()).toEqual([machine]);
     const { promise, resolve } = Promise.withResolvers<void>();
-    site.machines.hang = promise;
+    here.site.machines.hang = promise;
     const items = call("ListPodSandbox", {}, 100).then((answer) => idsOf(answer.items));
     expect(await items).toEqual([machine]);
     resolve();
     expect((await call("Status")).status?.conditions.at(-1)).toMatchObject({ type: "vmlet.dev/Ready", status: true });
-    expect(site.log.lines.filter(({ level }) => level === "error")).toEqual([]);
+    expect(here.site.log.lines.filter(({ level }) => level === "error")).toEqual([]);
   });
 
   test("was late, what has nothing to fall back on waits for it as long as ever", async () => {
     await runPod("vmlet");
-    site.machines.hang = new Promise((resolve) => setTimeout(resolve, 270));
+    here.site.machines.hang = new Promise((resolve) => setTimeout(resolve, 270));
     await listPods(); // 200 ms: it is late
     expect((await call("Status")).status?.conditions.at(-1)).toMatchObject({ type: "vmlet.dev/Ready", status: true });
   });
 
   test("hangs, a call of a machine ends with its caller's limit, and a container's is answered", async () => {
     const machine = await runPod("vmlet");
-    site.machines.hang = new Promise(() => {});
+    here.site.machines.hang = new Promise(() => {});
     const stopping = call("StopPodSandbox", { podSandboxId: machine }, 300);
     await runPod("", "web");
     await expect(stopping).rejects.toMatchObject({ code: CODE.DEADLINE_EXCEEDED });
   });
 
   test("answers a list with an error, the containers' answer stands", async () => {
-    site.machines.answers.set("ListPodSandbox", () => {
+    here.site.machines.answers.set("ListPodSandbox", () => {
       throw new Error("broken");
     });
     const container = await runPod("", "web");
@@ -181,7 +164,7 @@ describe("while the machines' runtime", () => {
 describe("while the containers' runtime", () => {
   test("is down, its pods stay in the lists, machines go on, and the node is not ready", async () => {
     const [container, machine] = [await runPod("", "web"), await runPod("vmlet")];
-    await site.containers.kill();
+    await here.site.containers.kill();
     expect(await listPods()).toEqual([container, machine]);
     await expect(call("Status")).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
     await runContainer(machine, MACHINE_IMAGE);
@@ -190,26 +173,26 @@ describe("while the containers' runtime", () => {
   test.each(["was never seen", "was seen, but the file of that is broken"])(
     "%s, and is down, its lists are UNAVAILABLE and not empty",
     async (why) => {
-      await site.stopRouter();
-      const path = join(site.folderPath, "state/containers.mirror");
+      await here.site.stopRouter();
+      const path = join(here.site.folderPath, "state/containers.mirror");
       await mkdir(dirname(path), { recursive: true });
       await (why === "was never seen" ? rm(path, { force: true }) : writeFile(path, "broken"));
-      await site.containers.kill();
-      await site.startRouter();
+      await here.site.containers.kill();
+      await here.site.startRouter();
       for (const method of ["ListPodSandbox", "ListContainers", "ListImages", "ListContainerStats"] as const)
         await expect(call(method)).rejects.toMatchObject({ code: CODE.UNAVAILABLE });
-      await site.containers.start();
+      await here.site.containers.start();
       expect(await listPods()).toEqual([]);
-      await site.containers.kill();
+      await here.site.containers.kill();
       expect(await listPods()).toEqual([]); // that is known now
     },
   );
 
   test("has no such list, the caller is told that, and falls back by itself", async () => {
-    site.containers.answers.set("StreamPodSandboxes", () => {
+    here.site.containers.answers.set("StreamPodSandboxes", () => {
       throw Object.assign(new Error("unknown"), { code: CODE.UNIMPLEMENTED });
     });
-    const stream = client.runtime.streamPodSandboxes({ filter: undefined });
+    const stream = here.client.runtime.streamPodSandboxes({ filter: undefined });
     await expect(Array.fromAsync(stream)).rejects.toMatchObject({ code: CODE.UNIMPLEMENTED });
   });
 });

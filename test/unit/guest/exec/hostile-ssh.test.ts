@@ -10,9 +10,7 @@ describe("a guest whose ssh server keeps no rule", () => {
   test("sends what nobody takes, beyond every window: the connection ends, and not our memory", async () => {
     await using at = await served();
     const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
-    const running = at.exec.run(at.guest.target, { argv: ["sleep", "3943"], isTty: false }, { stdout }, soon());
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
+    const { running, protocol, id } = await sleeping(at, "3943", { stdout }, soon());
     const chunk = Buffer.alloc(30_001); // no part of a window
     const flooding = setInterval(() => {
       for (let n = 0; n < 16; n++) protocol.channelData(id, chunk);
@@ -81,14 +79,7 @@ describe("a guest whose ssh server is out to hurt", () => {
     );
     const controller = new AbortController();
     const held = new PassThrough();
-    const running = at.exec.run(
-      at.guest.target,
-      { argv: ["sleep", "3949"], isTty: false },
-      { stdin: held },
-      controller.signal,
-    );
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
+    const { running, protocol, id } = await sleeping(at, "3949", { stdin: held }, controller.signal);
     protocol.channelWindowAdjust(id, 1 << 30);
     protocol.rekey();
     at.guest.stopReading();
@@ -143,14 +134,7 @@ describe("a guest whose ssh server is out to hurt", () => {
       },
     });
     const controller = new AbortController();
-    const running = at.exec.run(
-      at.guest.target,
-      { argv: ["sleep", "3945"], isTty: false },
-      { stdout },
-      controller.signal,
-    );
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
+    const { running, protocol, id } = await sleeping(at, "3945", { stdout }, controller.signal);
     const before = await heldBytes();
     for (let sent = 0; sent < pieces; sent += 1) {
       protocol.channelData(id, Buffer.of(sent % 251));
@@ -189,14 +173,7 @@ describe("a guest whose ssh server is out to hurt", () => {
     await using at = await served();
     const controller = new AbortController();
     const stdout = new Writable({ highWaterMark: 1, write: () => {} }); // takes nothing
-    const running = at.exec.run(
-      at.guest.target,
-      { argv: ["sleep", "3946"], isTty: false },
-      { stdout },
-      controller.signal,
-    );
-    const { channel, protocol } = await at.guest.firstChannel;
-    const { id } = Reflect.get(channel, "outgoing") as { id: number };
+    const { running, protocol, id } = await sleeping(at, "3946", { stdout }, controller.signal);
     const close = protocol.channelClose.bind(protocol);
     protocol.channelClose = (each) => (each === id ? undefined : close(each));
     controller.abort(new Error("enough"));
@@ -206,6 +183,21 @@ describe("a guest whose ssh server is out to hurt", () => {
     expect(at.guest.connections).toBe(1);
   });
 });
+
+type Served = Awaited<ReturnType<typeof served>>;
+
+/** A command that runs until it is given up, and its channel as the guest sees it. */
+async function sleeping(
+  { exec, guest }: Served,
+  seconds: string,
+  streams: Parameters<Served["exec"]["run"]>[2],
+  signal: AbortSignal,
+) {
+  const running = exec.run(guest.target, { argv: ["sleep", seconds], isTty: false }, streams, signal);
+  const { channel, protocol } = await guest.firstChannel;
+  const { id } = Reflect.get(channel, "outgoing") as { id: number };
+  return { running, protocol, id };
+}
 
 function sized(content: Buffer): Buffer {
   const bytes = Buffer.alloc(4 + content.length);
