@@ -52,8 +52,10 @@ export async function copyConsole(
     const { bytesRead } = await file.read(piece, 0, Math.min(PIECE_BYTES, size - offset), offset);
     offset += bytesRead;
     if (bytesRead > 0) await write(to, piece.subarray(0, bytesRead), signal);
-    else if (isEnded) return;
-    else await changes.next(size);
+    signal.throwIfAborted();
+    if (offset < size) continue;
+    if (isEnded) return;
+    await changes.next(size); // also after each byte of a guest that prints without end
     signal.throwIfAborted();
   }
 }
